@@ -1,0 +1,7 @@
+//! Qorus runs language models on ordinary CPUs from one mapped GGUF file, inside a memory budget that
+//! it states beforehand and never exceeds.
+
+pub mod error;
+
+pub use error::{Code, Error, Result};
+pub use qorus_kernels::{Isa, Type};
