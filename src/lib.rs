@@ -2,6 +2,8 @@
 //! it states beforehand and never exceeds.
 
 pub mod error;
+pub mod memory;
+pub mod threads;
 
 pub use error::{Code, Error, Result};
 pub use qorus_kernels::{Isa, Type};

@@ -1,0 +1,284 @@
+//! A fixed pool of threads: started once, split statically, spinning briefly before they sleep.
+//!
+//! The caller of [`Pool::run`] is thread 0 and works too. The same closure runs once on every thread with
+//! its index, so who does what depends on indices alone. A panic in any of them becomes an error.
+
+use crate::error::{Result, fail};
+use std::cell::UnsafeCell;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+/// Bytes of stack of one worker: kernels keep their buffers in planned scratch, so little is needed.
+pub const STACK_BYTES: usize = 256 * 1024;
+
+/// The most threads a pool may have.
+pub const MAX_THREADS: usize = 1024;
+
+/// Spins before a waiting thread sleeps: about 50 microseconds, longer than the serial gaps inside a
+/// forward pass and far shorter than the gap between two requests.
+const SPINS: usize = 4000;
+
+type Job<'a> = dyn Fn(usize) + Sync + 'a;
+
+struct Shared {
+    /// Number of the current job; a worker that sees a new number runs the job once.
+    epoch: AtomicUsize,
+    /// Workers that have not finished the current job.
+    pending: AtomicUsize,
+    panicked: AtomicBool,
+    stop: AtomicBool,
+    job: UnsafeCell<Option<*const Job<'static>>>,
+    /// Wakes the caller when `pending` reaches 0.
+    done: (Mutex<()>, Condvar),
+    spins: usize,
+}
+
+// SAFETY: `job` is written only by the holder of the pool's lock while no worker runs (`pending` is 0),
+// and published to the workers by the release store of `epoch`.
+unsafe impl Sync for Shared {}
+// SAFETY: the pointer in `job` is to a `Sync` closure that outlives the run (see `Pool::run`).
+unsafe impl Send for Shared {}
+
+/// Threads that run one closure at a time, together.
+pub struct Pool {
+    shared: Arc<Shared>,
+    workers: Vec<JoinHandle<()>>,
+    turn: Mutex<()>,
+}
+
+impl Pool {
+    /// Starts `threads - 1` workers beside the caller. `threads` is 1 to [`MAX_THREADS`].
+    pub fn new(threads: usize) -> Result<Pool> {
+        if threads == 0 || threads > MAX_THREADS {
+            fail!(InvalidArgument, "{threads} threads: give 1 to {MAX_THREADS}");
+        }
+        let cores = thread::available_parallelism().map_or(1, |n| n.get());
+        let shared = Arc::new(Shared {
+            epoch: AtomicUsize::new(0),
+            pending: AtomicUsize::new(0),
+            panicked: AtomicBool::new(false),
+            stop: AtomicBool::new(false),
+            job: UnsafeCell::new(None),
+            done: (Mutex::new(()), Condvar::new()),
+            // A spinning thread without a core of its own only delays the one it waits for.
+            spins: if threads > cores { 16 } else { SPINS },
+        });
+        let mut pool =
+            Pool { shared, workers: crate::error::try_vec(threads - 1, "worker threads")?, turn: Mutex::new(()) };
+        for index in 1..threads {
+            let shared = Arc::clone(&pool.shared);
+            let name = format!("qorus-{index}");
+            let spawned = thread::Builder::new().name(name).stack_size(STACK_BYTES).spawn(move || work(&shared, index));
+            match spawned {
+                Ok(handle) => pool.workers.push(handle),
+                Err(e) => fail!(OutOfMemory, "the system refused thread {index} of {threads}: {e}"),
+            }
+        }
+        Ok(pool)
+    }
+
+    /// Number of threads, the caller's included.
+    pub fn len(&self) -> usize {
+        self.workers.len() + 1
+    }
+
+    /// Whether there is no worker beside the caller.
+    pub fn is_empty(&self) -> bool {
+        self.workers.is_empty()
+    }
+
+    /// Calls `job(i)` once for each thread `i` in `0..len()`, and returns when all have finished.
+    /// `Internal` when one of them panicked. Calls from several threads take turns.
+    pub fn run(&self, job: &Job<'_>) -> Result<()> {
+        if self.workers.is_empty() {
+            return finish(catch_unwind(AssertUnwindSafe(|| job(0))).is_err());
+        }
+        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let shared = &*self.shared;
+        // SAFETY: only the lifetime changes, and this call does not return before every worker is done with it.
+        let erased: *const Job<'static> = unsafe { std::mem::transmute(job as *const Job<'_>) };
+        // SAFETY: the lock is held and no worker runs: see `unsafe impl Sync for Shared`.
+        unsafe { *shared.job.get() = Some(erased) };
+        shared.panicked.store(false, Ordering::Relaxed);
+        shared.pending.store(self.workers.len(), Ordering::Relaxed);
+        shared.epoch.fetch_add(1, Ordering::Release);
+        for worker in &self.workers {
+            worker.thread().unpark();
+        }
+        let here = catch_unwind(AssertUnwindSafe(|| job(0))).is_err();
+        shared.wait_done();
+        let there = shared.panicked.load(Ordering::Relaxed);
+        drop(turn);
+        finish(here || there)
+    }
+
+    /// Calls `f` with the part of `0..items` that belongs to each thread; parts are contiguous, in order
+    /// of the threads, and begin at multiples of `unit`.
+    pub fn split(&self, items: usize, unit: usize, f: impl Fn(Range<usize>) + Sync) -> Result<()> {
+        let threads = self.len();
+        if items <= unit {
+            return finish(catch_unwind(AssertUnwindSafe(|| f(0..items))).is_err());
+        }
+        self.run(&|i| {
+            let part = part(items, unit, i, threads);
+            if !part.is_empty() {
+                f(part);
+            }
+        })
+    }
+}
+
+/// The `index`-th of `parts` contiguous parts of `0..items` that begin at multiples of `unit`.
+pub fn part(items: usize, unit: usize, index: usize, parts: usize) -> Range<usize> {
+    let units = items.div_ceil(unit);
+    let at = |i: usize| (units * i / parts * unit).min(items);
+    at(index)..at(index + 1)
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        self.shared.epoch.fetch_add(1, Ordering::Release);
+        for worker in self.workers.drain(..) {
+            worker.thread().unpark();
+            let _ = worker.join();
+        }
+    }
+}
+
+fn finish(panicked: bool) -> Result<()> {
+    if panicked {
+        fail!(Internal, "a defect stopped a computation; the object it belonged to can only be freed");
+    }
+    Ok(())
+}
+
+impl Shared {
+    /// Spins, then sleeps, until no worker is busy.
+    fn wait_done(&self) {
+        if spin(self.spins, || self.pending.load(Ordering::Acquire) == 0) {
+            return;
+        }
+        let mut guard = self.done.0.lock().unwrap_or_else(PoisonError::into_inner);
+        while self.pending.load(Ordering::Acquire) != 0 {
+            guard = self.done.1.wait(guard).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+/// Spins at most `spins` times; whether `ready` came true.
+fn spin(spins: usize, ready: impl Fn() -> bool) -> bool {
+    for _ in 0..spins {
+        if ready() {
+            return true;
+        }
+        std::hint::spin_loop();
+    }
+    ready()
+}
+
+fn work(shared: &Shared, index: usize) {
+    let mut seen = 0;
+    loop {
+        let called = || shared.epoch.load(Ordering::Acquire) != seen;
+        if !spin(shared.spins, called) {
+            while !called() {
+                thread::park();
+            }
+        }
+        seen = shared.epoch.load(Ordering::Acquire);
+        if shared.stop.load(Ordering::Relaxed) {
+            return;
+        }
+        // SAFETY: the epoch changed, so `run` published the job, and it waits for `pending` to reach 0
+        // before it returns or writes the job again.
+        let job = unsafe { (*shared.job.get()).map(|job| &*job) };
+        if let Some(job) = job
+            && catch_unwind(AssertUnwindSafe(|| job(index))).is_err()
+        {
+            shared.panicked.store(true, Ordering::Relaxed);
+        }
+        if shared.pending.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // The lock orders this wake-up after the caller's decision to sleep.
+            drop(shared.done.0.lock());
+            shared.done.1.notify_one();
+        }
+    }
+}
+
+/// A slice that the threads of one run write in disjoint parts.
+pub struct Shards<'a, T> {
+    ptr: *mut T,
+    len: usize,
+    life: std::marker::PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: parts are handed out as `&mut [T]` under the caller's promise that they are disjoint.
+unsafe impl<T: Send> Sync for Shards<'_, T> {}
+
+impl<'a, T> Shards<'a, T> {
+    /// Borrows the whole slice.
+    pub fn new(slice: &'a mut [T]) -> Self {
+        Shards { ptr: slice.as_mut_ptr(), len: slice.len(), life: std::marker::PhantomData }
+    }
+
+    /// The elements `range`. Panics when out of range.
+    ///
+    /// # Safety
+    /// Ranges that are alive at the same time must be disjoint.
+    #[allow(clippy::mut_from_ref)] // exclusive by the caller's promise
+    pub unsafe fn part(&self, range: Range<usize>) -> &mut [T] {
+        assert!(range.start <= range.end && range.end <= self.len);
+        // SAFETY: inside the borrowed slice; exclusive by the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(self.ptr.add(range.start), range.len()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_thread_runs_once_per_job() {
+        for threads in [1, 2, 3, 7] {
+            let pool = Pool::new(threads).unwrap();
+            for _ in 0..200 {
+                let hits = AtomicUsize::new(0);
+                pool.run(&|i| {
+                    hits.fetch_add(1 << (8 * i), Ordering::Relaxed);
+                })
+                .unwrap();
+                assert_eq!(hits.into_inner(), (0..threads).map(|i| 1 << (8 * i)).sum());
+            }
+        }
+    }
+
+    #[test]
+    fn parts_cover_everything_once() {
+        for (items, unit, parts) in [(0, 1, 3), (1, 8, 2), (100, 8, 3), (64, 16, 7)] {
+            let mut next = 0;
+            for i in 0..parts {
+                let p = part(items, unit, i, parts);
+                assert_eq!(p.start, next);
+                assert!(p.is_empty() || p.start % unit == 0);
+                next = p.end;
+            }
+            assert_eq!(next, items);
+        }
+    }
+
+    #[test]
+    fn a_panic_is_an_error_and_the_pool_lives_on() {
+        let pool = Pool::new(3).unwrap();
+        let hook = std::panic::take_hook();
+        std::panic::set_hook(Box::new(|_| ()));
+        for bad in 0..3 {
+            assert!(pool.run(&|i| assert_ne!(i, bad)).is_err());
+            assert!(pool.run(&|_| ()).is_ok());
+        }
+        std::panic::set_hook(hook);
+    }
+}
