@@ -1,0 +1,230 @@
+//! Layers: what a model is a list of.
+//!
+//! Every layer maps rows of one width to rows of another, `y = f(x)`, each row of `x` to the same row of `y`. Only
+//! attention looks at other rows: those before it in its sequence. A layer says what it needs
+//! ([`Layer::need`]) in the order in which its forward pass takes it, and the plan is the sum.
+
+pub mod activation;
+pub mod attention;
+pub mod embedding;
+pub mod ffn;
+pub mod linear;
+pub mod moe;
+pub mod norm;
+pub mod param;
+pub mod residual;
+
+pub use activation::{Scale, Softcap};
+pub use attention::Attention;
+pub use embedding::Embedding;
+pub use ffn::{Ffn, FfnKind};
+pub use linear::Linear;
+pub use moe::Moe;
+pub use norm::Norm;
+pub use param::{Store, Vector, Weight};
+pub use residual::Residual;
+
+use crate::error::Result;
+use crate::memory::{Frame, Need};
+use crate::ops::activation::Activation;
+use crate::ops::attend::{CacheShape, Place};
+use crate::ops::rope::RopeStyle;
+use crate::ops::Exec;
+
+/// One layer of a model.
+#[derive(Debug)]
+pub enum Layer {
+    /// Token ids to rows; only as the first layer.
+    Embedding(Embedding),
+    /// RMSNorm or LayerNorm.
+    Norm(Norm),
+    /// A matrix product.
+    Linear(Linear),
+    /// An activation function.
+    Activation(Activation),
+    /// Multiplication by a number.
+    Scale(Scale),
+    /// cap * tanh(x / cap)
+    Softcap(Softcap),
+    /// Causal self-attention with its projections.
+    Attention(Attention),
+    /// A feed-forward network, plain or gated.
+    Ffn(Ffn),
+    /// A mixture of feed-forward networks.
+    Moe(Moe),
+    /// x + f(x)
+    Residual(Residual),
+}
+
+/// Keys and values of one attention layer.
+pub struct Cache<'a> {
+    /// Keys, as [`CacheShape`] says.
+    pub keys: &'a mut [u8],
+    /// Values, likewise.
+    pub values: &'a mut [u8],
+}
+
+/// Cosines and sines of one rotary embedding for the rows of a batch: each `[rows][half]`.
+#[derive(Clone, Copy)]
+pub struct RopeRows<'a> {
+    /// Which elements pair.
+    pub style: RopeStyle,
+    /// Pairs that turn.
+    pub half: usize,
+    /// Cosines.
+    pub cos: &'a [f32],
+    /// Sines.
+    pub sin: &'a [f32],
+}
+
+/// What a forward pass reads and writes beside its rows.
+pub struct Run<'a, 'c> {
+    /// Kernels and threads.
+    pub exec: Exec<'a>,
+    /// The weights.
+    pub store: &'a Store,
+    /// Token of each row, when the first layer is an embedding.
+    pub tokens: &'a [u32],
+    /// Place of each row.
+    pub places: &'a [Place],
+    /// The rotary embeddings of the model, for these rows.
+    pub ropes: &'a [RopeRows<'a>],
+    /// Shape of each attention layer's cache.
+    pub shapes: &'a [CacheShape],
+    /// Cache of each attention layer.
+    pub caches: &'a mut [Cache<'c>],
+}
+
+/// What [`Layer::need`] depends on.
+#[derive(Clone, Copy)]
+pub struct Sizes<'a> {
+    /// Rows of a batch.
+    pub rows: usize,
+    /// Shape of each attention layer's cache.
+    pub shapes: &'a [CacheShape],
+}
+
+impl Layer {
+    /// Width of the layer's rows, given that of its input's.
+    pub fn out_width(&self, width: usize) -> usize {
+        match self {
+            Layer::Embedding(l) => l.width(),
+            Layer::Linear(l) => l.out_width(),
+            Layer::Attention(l) => l.out_width(),
+            Layer::Ffn(l) => l.out_width(),
+            Layer::Norm(_) | Layer::Activation(_) | Layer::Scale(_) | Layer::Softcap(_) | Layer::Moe(_) | Layer::Residual(_) => width,
+        }
+    }
+
+    /// Bytes the forward pass takes from its frame for rows of `width`.
+    pub fn need(&self, s: Sizes, width: usize) -> Need {
+        match self {
+            Layer::Linear(l) => l.need(s.rows),
+            Layer::Attention(l) => l.need(s),
+            Layer::Ffn(l) => l.need(s.rows),
+            Layer::Moe(l) => l.need(s.rows, width),
+            Layer::Residual(l) => sequence_need(&l.body, s, width),
+            Layer::Embedding(_) | Layer::Norm(_) | Layer::Activation(_) | Layer::Scale(_) | Layer::Softcap(_) => Need::new(),
+        }
+    }
+
+    /// Bytes of scratch each thread needs.
+    pub fn scratch(&self, shapes: &[CacheShape]) -> usize {
+        match self {
+            Layer::Linear(l) => l.scratch(),
+            Layer::Attention(l) => l.scratch(shapes),
+            Layer::Ffn(l) => l.scratch(),
+            Layer::Moe(l) => l.scratch(),
+            Layer::Residual(l) => l.body.iter().map(|l| l.scratch(shapes)).max().unwrap_or(0),
+            _ => 0,
+        }
+    }
+
+    /// Whether a row of the result depends on other rows.
+    pub fn looks_back(&self) -> bool {
+        match self {
+            Layer::Attention(_) => true,
+            Layer::Residual(l) => l.body.iter().any(Layer::looks_back),
+            _ => false,
+        }
+    }
+
+    /// y = f(x), for rows of `width` elements.
+    pub fn forward(&self, run: &mut Run, frame: &mut Frame<'_>, x: &[f32], width: usize, y: &mut [f32]) -> Result<()> {
+        run.exec.check_cancel()?;
+        match self {
+            Layer::Embedding(l) => l.forward(run, y),
+            Layer::Norm(l) => l.forward(run, x, y),
+            Layer::Linear(l) => l.forward(run, frame, x, y),
+            Layer::Activation(act) => crate::ops::activation::activation(&run.exec, *act, x, width, y),
+            Layer::Scale(l) => l.forward(run, x, y),
+            Layer::Softcap(l) => l.forward(run, x, width, y),
+            Layer::Attention(l) => l.forward(run, frame, x, y),
+            Layer::Ffn(l) => l.forward(run, frame, x, y),
+            Layer::Moe(l) => l.forward(run, frame, x, width, y),
+            Layer::Residual(l) => l.forward(run, frame, x, width, y),
+        }
+    }
+}
+
+/// Bytes [`sequence`] takes for rows of `width`.
+pub fn sequence_need(layers: &[Layer], s: Sizes, width: usize) -> Need {
+    let (widest, _) = widths(layers, width);
+    let mut need = Need::new();
+    for _ in 0..layers.len().saturating_sub(1).min(2) {
+        need = need.take::<f32>(s.rows.saturating_mul(widest));
+    }
+    let mut at = width;
+    for layer in layers {
+        need = need.sub(layer.need(s, at));
+        at = layer.out_width(at);
+    }
+    need
+}
+
+/// Greatest width of a result but the last, and the width of the last.
+fn widths(layers: &[Layer], width: usize) -> (usize, usize) {
+    let (mut widest, mut at) = (0, width);
+    for (i, layer) in layers.iter().enumerate() {
+        at = layer.out_width(at);
+        if i + 1 < layers.len() {
+            widest = widest.max(at);
+        }
+    }
+    (widest, at)
+}
+
+/// Runs `layers` one after another on rows of `width`; the last one writes `y`. Two buffers take turns between them.
+/// Without layers, y = x.
+pub fn sequence(
+    layers: &[Layer],
+    run: &mut Run,
+    frame: &mut Frame<'_>,
+    x: &[f32],
+    width: usize,
+    rows: usize,
+    y: &mut [f32],
+) -> Result<()> {
+    let mut frame = frame.sub();
+    let (widest, _) = widths(layers, width);
+    let between = layers.len().saturating_sub(1);
+    let mut source: &mut [f32] = if between > 0 { frame.take(rows * widest)? } else { &mut [] };
+    let mut target: &mut [f32] = if between > 1 { frame.take(rows * widest)? } else { &mut [] };
+    let mut at = width;
+    for (i, layer) in layers.iter().enumerate() {
+        let out = layer.out_width(at);
+        let input: &[f32] = if i == 0 { x } else { &source[..rows * at] };
+        if i == between {
+            return layer.forward(run, &mut frame, input, at, y);
+        }
+        if i == 0 {
+            layer.forward(run, &mut frame, input, at, &mut source[..rows * out])?;
+        } else {
+            layer.forward(run, &mut frame, input, at, &mut target[..rows * out])?;
+            std::mem::swap(&mut source, &mut target);
+        }
+        at = out;
+    }
+    y.copy_from_slice(x);
+    Ok(())
+}

@@ -1,0 +1,142 @@
+//! Parameters: where a layer's weights lie, and the store that has them.
+
+use crate::error::{Code, Error, Result, fail, try_vec};
+use crate::gguf::Gguf;
+use crate::ops::matmul::Matrix;
+use qorus_kernels::Type;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// A weight matrix: `rows` outputs of `cols` inputs, stored as `ty`.
+#[derive(Clone, Copy, Debug)]
+pub struct Weight {
+    /// Storage type.
+    pub ty: Type,
+    /// Outputs.
+    pub rows: usize,
+    /// Inputs.
+    pub cols: usize,
+    /// Index of the tensor in its file or in the store's own tensors.
+    tensor: usize,
+    /// First byte in the tensor.
+    start: usize,
+}
+
+impl Weight {
+    /// The matrix that begins `start` bytes into tensor number `tensor` of the store.
+    pub fn new(ty: Type, rows: usize, cols: usize, tensor: usize, start: usize) -> Weight {
+        Weight { ty, rows, cols, tensor, start }
+    }
+
+    /// Bytes of one row. Checked when the weight was made.
+    pub fn row_bytes(&self) -> usize {
+        self.ty.row_bytes(self.cols).unwrap_or(0)
+    }
+
+    /// The rows `range` as a matrix of their own. Fused projections are parts of one tensor.
+    pub fn part(&self, range: Range<usize>) -> Result<Weight> {
+        if range.start > range.end || range.end > self.rows {
+            fail!(Shape, "rows {}..{} of a matrix of {}", range.start, range.end, self.rows);
+        }
+        Ok(Weight { rows: range.len(), start: self.start + range.start * self.row_bytes(), ..*self })
+    }
+}
+
+/// A small parameter kept as f32: the weight of a norm, or a bias.
+#[derive(Clone, Copy, Debug)]
+pub struct Vector {
+    start: usize,
+    /// Elements.
+    pub len: usize,
+}
+
+impl Vector {
+    /// The elements from `start` of the store's resident values.
+    pub fn new(start: usize, len: usize) -> Vector {
+        Vector { start, len }
+    }
+
+    /// The elements `range` as a vector of their own.
+    pub fn part(&self, range: Range<usize>) -> Result<Vector> {
+        if range.start > range.end || range.end > self.len {
+            fail!(Shape, "elements {}..{} of a vector of {}", range.start, range.end, self.len);
+        }
+        Ok(Vector { start: self.start + range.start, len: range.len() })
+    }
+}
+
+/// Bytes on cache lines of their own.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([u8; 64]);
+
+// SAFETY: plain bytes, no padding, every pattern valid.
+unsafe impl bytemuck::Zeroable for Line {}
+// SAFETY: as above; `align(64)` with 64 bytes leaves no padding.
+unsafe impl bytemuck::Pod for Line {}
+
+/// A tensor the store owns: for models that were built by hand.
+pub struct Owned {
+    lines: Vec<Line>,
+    len: usize,
+}
+
+impl Owned {
+    /// `len` zero bytes, 64-byte aligned.
+    pub fn new(len: usize) -> Result<Owned> {
+        let n = len.div_ceil(64);
+        let mut lines = try_vec(n, "64-byte lines of a weight")?;
+        lines.resize(n, Line([0; 64]));
+        Ok(Owned { lines, len })
+    }
+
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &bytemuck::cast_slice(&self.lines)[..self.len]
+    }
+
+    /// The bytes, to write.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.len]
+    }
+}
+
+/// Where the bytes of the weights are.
+pub enum Tensors {
+    /// In a mapped file.
+    File(Arc<Gguf>),
+    /// In memory of their own.
+    Own(Vec<Owned>),
+}
+
+/// The parameters of a model.
+pub struct Store {
+    /// Matrices.
+    pub tensors: Tensors,
+    /// Vectors, one after another.
+    pub resident: Vec<f32>,
+}
+
+impl Store {
+    /// A weight's bytes. They were checked to be there when the weight was made.
+    pub fn matrix(&self, w: &Weight) -> Result<Matrix<'_>> {
+        let tensor = match &self.tensors {
+            Tensors::File(gguf) => gguf.tensors().get(w.tensor).map(|info| gguf.data(info)),
+            Tensors::Own(own) => own.get(w.tensor).map(Owned::bytes),
+        };
+        let bytes = tensor.and_then(|t| t.get(w.start..)?.get(..w.row_bytes() * w.rows));
+        let bytes = bytes.ok_or_else(|| Error::new(Code::Internal, "a weight lies outside its tensor"))?;
+        Ok(Matrix { ty: w.ty, rows: w.rows, cols: w.cols, bytes })
+    }
+
+    /// A vector's elements.
+    pub fn vector(&self, v: &Vector) -> Result<&[f32]> {
+        let found = self.resident.get(v.start..).and_then(|rest| rest.get(..v.len));
+        found.ok_or_else(|| Error::new(Code::Internal, "a vector lies outside the store"))
+    }
+
+    /// The elements of an optional vector.
+    pub fn vector_opt(&self, v: Option<&Vector>) -> Result<Option<&[f32]>> {
+        v.map(|v| self.vector(v)).transpose()
+    }
+}
