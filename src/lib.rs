@@ -2,6 +2,8 @@
 //! it states beforehand and never exceeds.
 
 pub mod error;
+pub mod gguf;
+pub mod memory;
 
 pub use error::{Code, Error, Result};
 pub use qorus_kernels::{Isa, Type};
