@@ -2,7 +2,11 @@
 //! it states beforehand and never exceeds.
 
 pub mod error;
+pub mod gguf;
+pub mod layers;
 pub mod memory;
+pub mod models;
+pub mod ops;
 pub mod threads;
 
 pub use error::{Code, Error, Result};

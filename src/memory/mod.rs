@@ -1,6 +1,7 @@
-//! Memory as a contract: regions of a planned size, arenas with a hard limit, and the plan itself.
+//! Memory as a contract: regions of a planned size, arenas with a hard limit, mapped files, and the plan itself.
 
 pub mod arena;
+pub mod map;
 pub mod plan;
 pub mod region;
 

@@ -1,0 +1,67 @@
+//! A reader of untrusted bytes: every step is checked against the end before it is taken.
+
+use std::fmt::Display;
+
+use crate::error::{Result, fail};
+
+/// A place in the bytes of one file.
+pub(super) struct Cursor<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    file: &'a str,
+}
+
+impl<'a> Cursor<'a> {
+    /// At the beginning of `bytes`; `file` is named in errors.
+    pub fn new(bytes: &'a [u8], file: &'a str) -> Self {
+        Cursor { bytes, at: 0, file }
+    }
+
+    /// The offset reached.
+    pub fn at(&self) -> usize {
+        self.at
+    }
+
+    /// The bytes that are left.
+    pub fn left(&self) -> usize {
+        self.bytes.len() - self.at
+    }
+
+    /// The next `n` bytes, which are `what`.
+    pub fn take(&mut self, n: u64, what: impl Display) -> Result<&'a [u8]> {
+        let taken = usize::try_from(n).ok().and_then(|n| Some((n, self.bytes.get(self.at..)?.get(..n)?)));
+        let Some((n, bytes)) = taken else {
+            fail!(
+                Format,
+                "{}: {what} at offset {} takes {n} bytes, but only {} are left of the file's {}: it is damaged or cut short, \
+                 fetch it again",
+                self.file,
+                self.at,
+                self.left(),
+                self.bytes.len()
+            );
+        };
+        self.at += n;
+        Ok(bytes)
+    }
+
+    pub fn u32(&mut self, what: impl Display) -> Result<u32> {
+        Ok(u32::from_le_bytes(self.chunk(what)?))
+    }
+
+    pub fn u64(&mut self, what: impl Display) -> Result<u64> {
+        Ok(u64::from_le_bytes(self.chunk(what)?))
+    }
+
+    /// A string behind its length: `what`.
+    pub fn string(&mut self, what: impl Display) -> Result<&'a [u8]> {
+        let len = self.u64(format_args!("the length of {what}"))?;
+        self.take(len, what)
+    }
+
+    fn chunk<const N: usize>(&mut self, what: impl Display) -> Result<[u8; N]> {
+        let mut chunk = [0; N];
+        chunk.copy_from_slice(self.take(N as u64, what)?);
+        Ok(chunk)
+    }
+}
