@@ -1,6 +1,7 @@
 //! Models: lists of layers, made from a file's metadata or by hand.
 
 pub mod builder;
+pub mod decoder;
 pub mod gemma;
 pub mod graph;
 pub mod llama;

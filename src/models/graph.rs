@@ -1,0 +1,144 @@
+//! A model as data: its layers, and what they need beside them. Made without reading a weight.
+
+use super::rope::Rope;
+use crate::error::{Code, Error, Result, fail, try_vec};
+use crate::gguf::Gguf;
+use crate::layers::{Layer, Linear, Store, Tensors};
+use crate::ops::attend::CacheShape;
+use qorus_kernels::{Isa, Kernels, Type};
+use std::sync::Arc;
+
+/// A tensor to be kept as f32: the elements from `at` of the resident values.
+#[derive(Clone, Copy, Debug)]
+pub struct Load {
+    /// Index of the tensor in the file.
+    pub tensor: usize,
+    /// First element.
+    pub at: usize,
+    /// Elements.
+    pub len: usize,
+}
+
+/// Heads of keys and values of one attention layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KvHeads {
+    /// How many.
+    pub n_kv: usize,
+    /// Elements of each.
+    pub head_dim: usize,
+}
+
+/// A list of layers, and what a context must provide for them.
+#[derive(Debug, Default)]
+pub struct Graph {
+    /// The architecture's name.
+    pub arch: String,
+    /// The layers, in order.
+    pub layers: Vec<Layer>,
+    /// Width of the rows that go in; 0 when tokens do.
+    pub in_width: usize,
+    /// Rotary embeddings that attention layers name by index.
+    pub ropes: Vec<Rope>,
+    /// Caches that attention layers name by index.
+    pub caches: Vec<KvHeads>,
+    /// Tensors to keep as f32.
+    pub loads: Vec<Load>,
+    /// Resident values in all.
+    pub resident: usize,
+    /// Longest context the model was trained for; 0 when it is not said.
+    pub ctx_train: usize,
+}
+
+impl Graph {
+    /// The graph of a file's model, by its `general.architecture`.
+    pub fn from_gguf(gguf: &Gguf) -> Result<Graph> {
+        let Some(arch) = gguf.str("general.architecture")? else {
+            fail!(Format, "{}: the key general.architecture is missing: not a model", gguf.name())
+        };
+        let build = match arch {
+            "llama" => super::llama::llama,
+            "qwen2" | "qwen2moe" => super::qwen::qwen2,
+            "qwen3" | "qwen3moe" => super::qwen::qwen3,
+            "phi3" => super::phi::phi3,
+            "gemma2" => super::gemma::gemma2,
+            "gemma3" => super::gemma::gemma3,
+            _ => fail!(
+                Unsupported,
+                "{}: architecture {arch:?} is not known; llama, qwen2, qwen2moe, qwen3, qwen3moe, phi3, gemma2 and \
+                 gemma3 are",
+                gguf.name()
+            ),
+        };
+        let mut b = super::Builder::new(gguf, arch)?;
+        build(&mut b)?;
+        Ok(b.finish())
+    }
+
+    /// Width of the rows that come out: the vocabulary, for a language model.
+    pub fn out_width(&self) -> usize {
+        self.layers.iter().fold(self.in_width, |width, layer| layer.out_width(width))
+    }
+
+    /// Entries of the token embedding; 0 when rows go in instead of tokens.
+    pub fn vocab(&self) -> usize {
+        match self.layers.first() {
+            Some(Layer::Embedding(e)) => e.table.rows,
+            _ => 0,
+        }
+    }
+
+    /// The layers from this index on treat each row alone, so only rows whose result is wanted go through them.
+    pub fn head(&self) -> usize {
+        self.layers.iter().rposition(Layer::looks_back).map_or(0, |i| i + 1).max(self.vocab().min(1))
+    }
+
+    /// The layers before this index make a row's embedding; those from it on, the logits.
+    pub fn embedding_end(&self) -> usize {
+        let tail = |l: &Layer| matches!(l, Layer::Linear(Linear { .. }) | Layer::Softcap(_) | Layer::Scale(_));
+        let trailing = self.layers.iter().rev().take_while(|l| tail(l)).count();
+        (self.layers.len() - trailing).max(self.head())
+    }
+
+    /// Width of the rows after the layers before `end`.
+    pub fn width_at(&self, end: usize) -> usize {
+        self.layers[..end].iter().fold(self.in_width, |width, layer| layer.out_width(width))
+    }
+
+    /// Shapes of the caches for `seqs` sequences of `ctx` positions in storage type `ty`.
+    pub fn cache_shapes(&self, ty: Type, seqs: usize, ctx: usize) -> Result<Vec<CacheShape>> {
+        let mut shapes = try_vec(self.caches.len(), "cache shapes")?;
+        for (i, &KvHeads { n_kv, head_dim }) in self.caches.iter().enumerate() {
+            let shape = CacheShape { ty, seqs, ctx, n_kv, head_dim };
+            if shape.row_bytes().is_none() {
+                fail!(
+                    Shape,
+                    "keys and values as {} need heads in multiples of {} elements, attention {i} has {head_dim}: use F16",
+                    ty.name(),
+                    ty.block_len()
+                );
+            }
+            if shape.bytes().is_none() {
+                fail!(Budget, "a cache of {seqs} sequences of {ctx} positions does not fit the address space");
+            }
+            shapes.push(shape);
+        }
+        Ok(shapes)
+    }
+
+    /// The store of a file's weights: matrices stay where they are, vectors are read as f32.
+    pub fn load(&self, gguf: &Arc<Gguf>) -> Result<Store> {
+        let internal = || Error::new(Code::Internal, "a vector lies outside the store");
+        let mut resident: Vec<f32> = try_vec(self.resident, "resident weights")?;
+        resident.resize(self.resident, 0.0);
+        let kernels = Kernels::new(Isa::Scalar).ok_or_else(internal)?;
+        for load in &self.loads {
+            let info = gguf.tensors().get(load.tensor).ok_or_else(internal)?;
+            let out = resident.get_mut(load.at..load.at + load.len).ok_or_else(internal)?;
+            kernels.dequantize(info.ty, gguf.data(info), out);
+        }
+        for rope in &self.ropes {
+            rope.check().map_err(|e| e.context(gguf.name()))?;
+        }
+        Ok(Store { tensors: Tensors::File(Arc::clone(gguf)), resident })
+    }
+}
