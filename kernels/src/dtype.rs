@@ -115,7 +115,7 @@ impl Type {
 
     /// Bytes of a row of `len` elements, or None when `len` is not a multiple of the block or the size overflows.
     pub const fn row_bytes(self, len: usize) -> Option<usize> {
-        if len % self.block_len() != 0 {
+        if !len.is_multiple_of(self.block_len()) {
             return None;
         }
         (len / self.block_len()).checked_mul(self.block_bytes())

@@ -7,10 +7,21 @@
 //! same roundings in the same order (see [`order`]): the scalar function is not an approximation of
 //! its twins but gives the same bits.
 
+pub mod act;
+pub mod attend;
+mod calls;
 pub mod dtype;
 pub mod isa;
+pub mod math;
+pub mod order;
+pub mod real;
+pub mod scalar;
+pub mod table;
 pub mod tile;
 
+pub use act::{ActQ8, panel_bytes};
+pub use attend::{ATTEND_BLOCK, AttendBlock};
 pub use dtype::Type;
 pub use isa::Isa;
+pub use table::Kernels;
 pub use tile::TileMut;

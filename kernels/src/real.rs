@@ -1,0 +1,104 @@
+//! The number a scalar kernel computes with: f32 at run time, f64 where training checks its gradients
+//! by finite differences.
+
+use crate::math;
+use core::ops::{Add, Div, Mul, Neg, Sub};
+
+/// f32 or f64. The functions of f32 are those of [`crate::math`], which every level shares; those of f64
+/// are the accurate ones of libm.
+pub trait Real:
+    Copy
+    + PartialOrd
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + Neg<Output = Self>
+{
+    /// 0.
+    const ZERO: Self;
+    /// 1.
+    const ONE: Self;
+    /// Less than every other number.
+    const NEG_INFINITY: Self;
+    /// The nearest value to a count.
+    fn from_count(n: usize) -> Self;
+    /// `self * b + c`, rounded once.
+    fn mul_add(self, b: Self, c: Self) -> Self;
+    /// Square root.
+    fn sqrt(self) -> Self;
+    /// e to the power `self`.
+    fn exp(self) -> Self;
+    /// Hyperbolic tangent.
+    fn tanh(self) -> Self;
+    /// `self / (1 + exp(-self))`.
+    fn silu(self) -> Self;
+    /// GELU in its tanh form.
+    fn gelu(self) -> Self;
+    /// GELU by the normal distribution's integral.
+    fn gelu_erf(self) -> Self;
+}
+
+impl Real for f32 {
+    const ZERO: f32 = 0.0;
+    const ONE: f32 = 1.0;
+    const NEG_INFINITY: f32 = f32::NEG_INFINITY;
+    #[inline(always)]
+    fn from_count(n: usize) -> f32 {
+        n as f32
+    }
+    #[inline(always)]
+    fn mul_add(self, b: f32, c: f32) -> f32 {
+        f32::mul_add(self, b, c)
+    }
+    #[inline(always)]
+    fn sqrt(self) -> f32 {
+        f32::sqrt(self)
+    }
+    fn exp(self) -> f32 {
+        math::exp(self)
+    }
+    fn tanh(self) -> f32 {
+        math::tanh(self)
+    }
+    fn silu(self) -> f32 {
+        math::silu(self)
+    }
+    fn gelu(self) -> f32 {
+        math::gelu(self)
+    }
+    fn gelu_erf(self) -> f32 {
+        math::gelu_erf(self)
+    }
+}
+
+impl Real for f64 {
+    const ZERO: f64 = 0.0;
+    const ONE: f64 = 1.0;
+    const NEG_INFINITY: f64 = f64::NEG_INFINITY;
+    fn from_count(n: usize) -> f64 {
+        n as f64
+    }
+    fn mul_add(self, b: f64, c: f64) -> f64 {
+        f64::mul_add(self, b, c)
+    }
+    fn sqrt(self) -> f64 {
+        f64::sqrt(self)
+    }
+    fn exp(self) -> f64 {
+        libm::exp(self)
+    }
+    fn tanh(self) -> f64 {
+        libm::tanh(self)
+    }
+    fn silu(self) -> f64 {
+        self / (1.0 + libm::exp(-self))
+    }
+    fn gelu(self) -> f64 {
+        let sqrt_2_over_pi = core::f64::consts::FRAC_2_SQRT_PI * core::f64::consts::FRAC_1_SQRT_2;
+        0.5 * self * (1.0 + libm::tanh(sqrt_2_over_pi * (self + 0.044715 * self * self * self)))
+    }
+    fn gelu_erf(self) -> f64 {
+        0.5 * self * libm::erfc(-self * core::f64::consts::FRAC_1_SQRT_2)
+    }
+}

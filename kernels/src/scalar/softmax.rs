@@ -1,0 +1,21 @@
+//! Softmax of one row, in place.
+
+use crate::order;
+use crate::real::Real;
+use crate::table::{Entry, Func};
+use crate::{Isa, Type};
+
+/// The kernels of this file.
+pub const ENTRIES: &[Entry] = &[Entry::new("softmax", Type::F32, Isa::Scalar, Func::Unary(softmax::<f32>))];
+
+/// `x = exp(x - max(x)) / sum`. An element of negative infinity becomes 0; a row of nothing else, NaN.
+pub fn softmax<R: Real>(x: &mut [R]) {
+    let max = order::max(x);
+    for x in x.iter_mut() {
+        *x = (*x - max).exp();
+    }
+    let inverse = R::ONE / order::sum(x);
+    for x in x {
+        *x = *x * inverse;
+    }
+}

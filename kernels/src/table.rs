@@ -1,0 +1,214 @@
+//! The one list of kernels, and the choice among them.
+//!
+//! Each file of kernels declares its `ENTRIES`; [`entries`] walks them all, lowest level first. Tests,
+//! benches and `qorus kernels` walk the same list. [`Kernels`] keeps for every operation and type the function
+//! of the highest level it was allowed, and is the safe way to call it.
+
+use crate::act::ActQ8;
+use crate::attend::AttendBlock;
+use crate::{Isa, TileMut, Type, scalar};
+
+/// `(w, x, y, panel)`.
+pub type MatmulQ8 = unsafe fn(&[u8], &ActQ8, &mut TileMut, &mut [u8]);
+/// `(w, x, k, y)`.
+pub type MatmulF32 = unsafe fn(&[u8], &[f32], usize, &mut TileMut);
+/// `(x, q, d, sums)`.
+pub type QuantizeAct = unsafe fn(&[f32], &mut [i8], &mut [f32], &mut [i16]);
+/// `(src, dst)`.
+pub type Dequantize = unsafe fn(&[u8], &mut [f32]);
+/// `(src, dst)`.
+pub type Quantize = unsafe fn(&[f32], &mut [u8]);
+/// `(x, w, eps, y)`.
+pub type RmsNorm = unsafe fn(&[f32], &[f32], f32, &mut [f32]);
+/// `(x, w, b, eps, y)`.
+pub type LayerNorm = unsafe fn(&[f32], &[f32], Option<&[f32]>, f32, &mut [f32]);
+/// `(x)`, in place.
+pub type Unary = unsafe fn(&mut [f32]);
+/// `(x, a)`, in place with one number.
+pub type Scaled = unsafe fn(&mut [f32], f32);
+/// `(y, x)`, in place with another slice.
+pub type Binary = unsafe fn(&mut [f32], &[f32]);
+/// `(y, a, x)`.
+pub type Axpy = unsafe fn(&mut [f32], f32, &[f32]);
+/// `(a, b)`.
+pub type Dot = unsafe fn(&[f32], &[f32]) -> f32;
+/// `(x, cos, sin)`.
+pub type Rope = unsafe fn(&mut [f32], &[f32], &[f32]);
+/// `(block)`.
+pub type Attend = unsafe fn(&mut AttendBlock);
+/// `(max, sum, out, max2, sum2, out2)`.
+pub type AttendMerge = unsafe fn(&mut [f32], &mut [f32], &mut [f32], &[f32], &[f32], &[f32]);
+
+/// A kernel, by its signature. To call one is sound when the CPU has its level and the slices have the
+/// lengths that the method of [`Kernels`] with the operation's name demands.
+#[derive(Clone, Copy)]
+#[allow(missing_docs)] // each is the type of its name
+pub enum Func {
+    MatmulQ8(MatmulQ8),
+    MatmulF32(MatmulF32),
+    QuantizeAct(QuantizeAct),
+    Dequantize(Dequantize),
+    Quantize(Quantize),
+    RmsNorm(RmsNorm),
+    LayerNorm(LayerNorm),
+    Unary(Unary),
+    Scaled(Scaled),
+    Binary(Binary),
+    Axpy(Axpy),
+    Dot(Dot),
+    Rope(Rope),
+    Attend(Attend),
+    AttendMerge(AttendMerge),
+}
+
+/// One row of the list.
+#[derive(Clone, Copy)]
+pub struct Entry {
+    /// The operation: the name of the method of [`Kernels`].
+    pub op: &'static str,
+    /// The storage type it reads or writes; F32 where there is none other.
+    pub ty: Type,
+    /// The level it needs.
+    pub isa: Isa,
+    /// The kernel.
+    pub func: Func,
+}
+
+impl Entry {
+    /// A row of the list.
+    pub const fn new(op: &'static str, ty: Type, isa: Isa, func: Func) -> Self {
+        Entry { op, ty, isa, func }
+    }
+}
+
+/// The lists of all files, lowest level first.
+const LISTS: &[&[Entry]] = &[
+    scalar::activation::ENTRIES,
+    scalar::attend::ENTRIES,
+    scalar::matmul_f32::ENTRIES,
+    scalar::norm::ENTRIES,
+    scalar::rope::ENTRIES,
+    scalar::softmax::ENTRIES,
+    scalar::vector::ENTRIES,
+];
+
+/// Every kernel there is for this architecture, also those that this CPU cannot run, lowest level first.
+pub fn entries() -> impl Iterator<Item = &'static Entry> {
+    LISTS.iter().flat_map(|list| list.iter())
+}
+
+/// The functions of one signature, by type.
+pub(crate) type Slots<F> = [Option<F>; Type::COUNT];
+
+/// Declares [`Kernels`]: a slot per operation and type, filled from the list by the operation's name.
+macro_rules! kernels {
+    ($($op:ident: $signature:ident,)*) => {
+        /// The kernels of one level: for each operation and type the function of the highest level that
+        /// the cap allows.
+        ///
+        /// Its methods, in `calls.rs`, check the lengths of their slices and panic when these do not fit, or when there is no
+        /// kernel of that type (see [`Kernels::has`]); nothing else can fail.
+        #[derive(Clone)]
+        pub struct Kernels {
+            pub(crate) isa: Isa,
+            $(pub(crate) $op: Slots<$signature>,)*
+        }
+
+        impl Kernels {
+            /// The kernels for a CPU of level `isa`; None when this CPU does not reach it.
+            pub fn new(isa: Isa) -> Option<Self> {
+                if !isa.available() {
+                    return None;
+                }
+                let mut kernels = Kernels { isa, $($op: [None; Type::COUNT],)* };
+                for entry in entries().filter(|entry| entry.isa <= isa) {
+                    let ty = entry.ty as usize;
+                    match (entry.op, entry.func) {
+                        $((stringify!($op), Func::$signature(f)) => kernels.$op[ty] = Some(f),)*
+                        (op, _) => unreachable!("`{op}` is not an operation of that signature"),
+                    }
+                }
+                Some(kernels)
+            }
+
+            /// Whether there is a kernel for that operation and type; F32 for operations without one.
+            pub fn has(&self, op: &str, ty: Type) -> bool {
+                match op {
+                    $(stringify!($op) => self.$op[ty as usize].is_some(),)*
+                    _ => false,
+                }
+            }
+        }
+    };
+}
+
+kernels! {
+    matmul_q8: MatmulQ8,
+    matmul_f32: MatmulF32,
+    quantize_act: QuantizeAct,
+    dequantize: Dequantize,
+    quantize: Quantize,
+    rmsnorm: RmsNorm,
+    layernorm: LayerNorm,
+    softmax: Unary,
+    silu: Unary,
+    gelu: Unary,
+    gelu_erf: Unary,
+    relu: Unary,
+    softcap: Scaled,
+    silu_mul: Binary,
+    gelu_mul: Binary,
+    add: Binary,
+    mul: Binary,
+    scale: Scaled,
+    axpy: Axpy,
+    dot: Dot,
+    rope_norm: Rope,
+    rope_neox: Rope,
+    attend: Attend,
+    attend_merge: AttendMerge,
+}
+
+/// The function of a slot, or a panic that names what is missing.
+#[inline(always)]
+pub(crate) fn found<F: Copy>(slots: &Slots<F>, op: &str, ty: Type) -> F {
+    match slots[ty as usize] {
+        Some(f) => f,
+        None => panic!("there is no kernel `{op}` for {}", ty.name()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_level_resolves_and_has_the_scalar_kernels() {
+        for isa in Isa::ALL {
+            let Some(kernels) = Kernels::new(isa) else {
+                eprintln!("SKIPPED: this CPU has no {}", isa.name());
+                continue;
+            };
+            for entry in entries().filter(|entry| entry.isa <= isa) {
+                assert!(kernels.has(entry.op, entry.ty), "{} {}", entry.op, entry.ty.name());
+            }
+        }
+    }
+
+    #[test]
+    fn every_kernel_has_a_scalar_twin_and_stands_once_in_the_list() {
+        for entry in entries() {
+            let twins =
+                |isa| entries().filter(|other| (other.op, other.ty, other.isa) == (entry.op, entry.ty, isa)).count();
+            assert_eq!(twins(Isa::Scalar), 1, "{} {} {}", entry.op, entry.ty.name(), entry.isa.name());
+            assert_eq!(twins(entry.isa), 1, "{} {} {}", entry.op, entry.ty.name(), entry.isa.name());
+        }
+    }
+
+    #[test]
+    fn what_is_not_there_is_not_had() {
+        let kernels = Kernels::new(Isa::Scalar).unwrap();
+        assert!(!kernels.has("rmsnorm", Type::I64));
+        assert!(!kernels.has("nothing", Type::F32));
+    }
+}
