@@ -11,7 +11,7 @@ BASE = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_atten
             max_position_embeddings=128, rms_norm_eps=1e-5, tie_word_embeddings=False, bos_token_id=1, eos_token_id=2,
             pad_token_id=None)
 PLAIN = dict(rope_type="default", rope_theta=10000.0)
-TOKENS = 40
+TOKENS = 32
 
 
 @dataclass
@@ -42,7 +42,7 @@ def longrope(short):
 WIDE_HEADS = dict(num_attention_heads=2, num_key_value_heads=1)  # of 16 elements: 8 frequencies, enough to tell the scalings apart
 
 CASES = [
-    Case("llama", "llama", "Llama", dict(hidden_size=64, intermediate_size=96)),
+    Case("llama", "llama", "Llama", dict(hidden_size=64, intermediate_size=64)),
     Case("llama-tied", "llama", "Llama", dict(tie_word_embeddings=True)),
     Case("llama-bias", "llama", "Llama", dict(attention_bias=True, mlp_bias=True)),
     Case("llama-linear", "llama", "Llama", rope("linear", 4.0), without=[dict(rope_parameters=PLAIN)]),
@@ -56,11 +56,11 @@ CASES = [
     Case("qwen2", "qwen2", "Qwen2", dict(tie_word_embeddings=True, rope_parameters=dict(PLAIN, rope_theta=1e6)),
          without=[dict(rope_parameters=PLAIN)]),
     Case("qwen2moe", "qwen2moe", "Qwen2Moe",
-         dict(num_experts=5, moe_intermediate_size=16, shared_expert_intermediate_size=24, num_experts_per_tok=2),
+         dict(num_experts=4, moe_intermediate_size=16, shared_expert_intermediate_size=24, num_experts_per_tok=2),
          without=[dict(norm_topk_prob=True)]),
     Case("qwen3", "qwen3", "Qwen3", dict(head_dim=16, rms_norm_eps=1e-6, tie_word_embeddings=True)),
     Case("qwen3moe", "qwen3moe", "Qwen3Moe",
-         dict(head_dim=16, num_experts=6, moe_intermediate_size=16, num_experts_per_tok=3, norm_topk_prob=True),
+         dict(head_dim=16, num_experts=4, moe_intermediate_size=16, num_experts_per_tok=2, norm_topk_prob=True),
          without=[dict(norm_topk_prob=False)]),
     Case("phi3", "phi3", "Phi3", dict(num_key_value_heads=4, rope_parameters=dict(PLAIN, rope_theta=250000.0))),
     Case("phi3-window", "phi3", "Phi3", dict(sliding_window=12), without=[dict(sliding_window=None)]),
@@ -69,15 +69,17 @@ CASES = [
               **longrope(SHORT_FACTORS)),
          without=[longrope(LONG_FACTORS)], runs={"": (64, {}), "long": (512, longrope(LONG_FACTORS))}),
     Case("gemma2", "gemma2", "Gemma2",
-         dict(num_hidden_layers=3, intermediate_size=32, head_dim=24, **WIDE_HEADS, query_pre_attn_scalar=24, sliding_window=12, attn_logit_softcapping=5.0,
+         dict(num_hidden_layers=3, intermediate_size=32, head_dim=24, **WIDE_HEADS, query_pre_attn_scalar=24, sliding_window=12,
+              attn_logit_softcapping=5.0,
               final_logit_softcapping=6.0, tie_word_embeddings=True),
          without=[dict(layer_types=["full_attention"] * 3), dict(attn_logit_softcapping=None),
                   dict(final_logit_softcapping=None), dict(layer_types=["sliding_attention"] * 3)]),
     Case("gemma3", "gemma3", "Gemma3",
-         dict(num_hidden_layers=7, intermediate_size=32, head_dim=16, **WIDE_HEADS, query_pre_attn_scalar=16, sliding_window=12, tie_word_embeddings=True,
+         dict(num_hidden_layers=6, intermediate_size=32, head_dim=16, **WIDE_HEADS, query_pre_attn_scalar=16, sliding_window=12,
+              tie_word_embeddings=True,
               rope_parameters=dict(full_attention=dict(rope_type="linear", rope_theta=1e6, factor=8.0),
                                    sliding_attention=dict(rope_type="default", rope_theta=10000.0))),
-         without=[dict(layer_types=["full_attention"] * 7), dict(layer_types=["sliding_attention"] * 7),
+         without=[dict(layer_types=["full_attention"] * 6), dict(layer_types=["sliding_attention"] * 6),
                   dict(rope_parameters=dict(full_attention=dict(rope_type="default", rope_theta=1e6),
                                             sliding_attention=dict(rope_type="default", rope_theta=10000.0))),
                   dict(rope_parameters=dict(full_attention=dict(rope_type="linear", rope_theta=1e6, factor=8.0),

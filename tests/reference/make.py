@@ -62,8 +62,8 @@ def logits(model, tokens):
         return model(torch.from_numpy(tokens)[None], use_cache=False).logits[0].double().numpy()
 
 
-def prompt(name):
-    rest = generator(name, "prompt").integers(3, len(VOCAB), TOKENS - 1)
+def prompt(name, length=TOKENS, vocab=len(VOCAB)):
+    rest = generator(name, "prompt").integers(3, vocab, length - 1)
     return np.concatenate([[1], rest]).astype(np.int64)
 
 
@@ -84,9 +84,10 @@ def write_model(path, arch, keys, tensors, types=None):
     for key, value in keys.items():
         add_key(out, f"{arch}.{key}", value)
     out.add_tokenizer_model("llama")
-    out.add_token_list(VOCAB)
-    out.add_token_scores([0.0] * 3 + [-float(i) for i in range(len(VOCAB) - 3)])
-    out.add_token_types([2, 3, 3] + [1] * (len(VOCAB) - 3))
+    n = keys["vocab_size"]
+    out.add_token_list(VOCAB[:n])
+    out.add_token_scores([0.0] * 3 + [-float(i) for i in range(n - 3)])
+    out.add_token_types([2, 3, 3] + [1] * (n - 3))
     out.add_bos_token_id(1)
     out.add_eos_token_id(2)
     out.add_unk_token_id(0)
