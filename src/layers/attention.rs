@@ -1,9 +1,9 @@
 //! Causal self-attention with its projections: multi-head, grouped-query, with a sliding window or without.
 
-use super::{Linear, Norm, Run, Sizes};
+use super::{CacheSlot, Linear, Norm, Run, Sizes};
 use crate::error::{Result, fail};
 use crate::memory::{Frame, Need};
-use crate::ops::attend::{self, AttendParams, CacheShape};
+use crate::ops::attend::{self, AttendParams};
 use crate::ops::matmul::{Input, matmul};
 use crate::ops::rope::rope;
 
@@ -57,16 +57,16 @@ impl Attention {
         let (q, kv) = (s.rows.saturating_mul(self.q_width()), s.rows.saturating_mul(self.kv_width()));
         let need = Need::new().take::<f32>(q).take::<f32>(q).take::<f32>(kv).take::<f32>(kv).take::<f32>(kv);
         let need = need.sub(Input::need(Need::new(), s.rows, self.q.w.cols, self.quantized()));
-        let need = match s.shapes.get(self.slot) {
-            Some(shape) => need.sub(attend::need(self.params.n_head, shape, s.rows)),
+        let need = match s.slots.get(self.slot) {
+            Some(slot) => need.sub(attend::need(self.params.n_head, &slot.shape, s.rows)),
             None => need,
         };
         need.sub(self.o.need(s.rows))
     }
 
     /// Bytes of scratch each thread needs.
-    pub fn scratch(&self, shapes: &[CacheShape]) -> usize {
-        let own = shapes.get(self.slot).map_or(0, |shape| attend::scratch(self.params.n_head, shape));
+    pub fn scratch(&self, slots: &[CacheSlot]) -> usize {
+        let own = slots.get(self.slot).map_or(0, |slot| attend::scratch(self.params.n_head, &slot.shape));
         own.max(self.q.scratch()).max(self.o.scratch())
     }
 
@@ -99,16 +99,11 @@ impl Attention {
             rope(&run.exec, r.style, q, self.head_dim, r.cos, r.sin, r.half)?;
             rope(&run.exec, r.style, k, self.head_dim, r.cos, r.sin, r.half)?;
         }
-        let (Some(shape), Some(cache)) = (run.shapes.get(self.slot), run.caches.get_mut(self.slot)) else {
-            fail!(Internal, "cache {} is not there", self.slot)
-        };
-        attend::store(&run.exec, shape, k, run.places, cache.keys)?;
-        attend::store(&run.exec, shape, v, run.places, cache.values)?;
-        {
-            let mut frame = frame.sub();
-            let (keys, values) = (&*cache.keys, &*cache.values);
-            attend::attend(&run.exec, &mut frame, &self.params, shape, q, run.places, keys, values, other)?;
-        }
+        let Some(slot) = run.slots.get(self.slot) else { fail!(Internal, "cache {} is not there", self.slot) };
+        let (shape, (keys, values)) = (&slot.shape, slot.split(run.cache));
+        attend::store(&run.exec, shape, k, run.places, keys)?;
+        attend::store(&run.exec, shape, v, run.places, values)?;
+        attend::attend(&run.exec, &mut frame, &self.params, shape, q, run.places, keys, values, other)?;
         self.o.forward(run, &mut frame, other, y)
     }
 }

@@ -39,7 +39,7 @@ impl Linear {
     }
 
     /// This layer as one product of a call of [`matmul`], writing `y`.
-    pub fn product<'a>(&self, run: &Run<'a, '_>, y: &'a mut [f32]) -> Result<Product<'a>> {
+    pub fn product<'a>(&self, run: &Run<'a>, y: &'a mut [f32]) -> Result<Product<'a>> {
         Ok(Product { w: run.store.matrix(&self.w)?, bias: run.store.vector_opt(self.bias.as_ref())?, y })
     }
 }

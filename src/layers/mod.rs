@@ -26,10 +26,10 @@ pub use residual::Residual;
 
 use crate::error::Result;
 use crate::memory::{Frame, Need};
+use crate::ops::Exec;
 use crate::ops::activation::Activation;
 use crate::ops::attend::{CacheShape, Place};
 use crate::ops::rope::RopeStyle;
-use crate::ops::Exec;
 
 /// One layer of a model.
 #[derive(Debug)]
@@ -56,12 +56,21 @@ pub enum Layer {
     Residual(Residual),
 }
 
-/// Keys and values of one attention layer.
-pub struct Cache<'a> {
-    /// Keys, as [`CacheShape`] says.
-    pub keys: &'a mut [u8],
-    /// Values, likewise.
-    pub values: &'a mut [u8],
+/// Where one attention layer's keys and values lie in the cache of a context.
+#[derive(Clone, Debug)]
+pub struct CacheSlot {
+    /// Shape of the keys, and of the values.
+    pub shape: CacheShape,
+    /// First byte of the keys; the values follow them.
+    pub at: usize,
+}
+
+impl CacheSlot {
+    /// Keys and values.
+    pub fn split<'a>(&self, cache: &'a mut [u8]) -> (&'a mut [u8], &'a mut [u8]) {
+        let bytes = self.shape.bytes().unwrap_or(0);
+        cache[self.at..self.at + 2 * bytes].split_at_mut(bytes)
+    }
 }
 
 /// Cosines and sines of one rotary embedding for the rows of a batch: each `[rows][half]`.
@@ -78,7 +87,7 @@ pub struct RopeRows<'a> {
 }
 
 /// What a forward pass reads and writes beside its rows.
-pub struct Run<'a, 'c> {
+pub struct Run<'a> {
     /// Kernels and threads.
     pub exec: Exec<'a>,
     /// The weights.
@@ -89,10 +98,10 @@ pub struct Run<'a, 'c> {
     pub places: &'a [Place],
     /// The rotary embeddings of the model, for these rows.
     pub ropes: &'a [RopeRows<'a>],
-    /// Shape of each attention layer's cache.
-    pub shapes: &'a [CacheShape],
-    /// Cache of each attention layer.
-    pub caches: &'a mut [Cache<'c>],
+    /// Where each attention layer's part of `cache` is.
+    pub slots: &'a [CacheSlot],
+    /// Keys and values of all attention layers.
+    pub cache: &'a mut [u8],
 }
 
 /// What [`Layer::need`] depends on.
@@ -100,8 +109,8 @@ pub struct Run<'a, 'c> {
 pub struct Sizes<'a> {
     /// Rows of a batch.
     pub rows: usize,
-    /// Shape of each attention layer's cache.
-    pub shapes: &'a [CacheShape],
+    /// Each attention layer's part of the cache.
+    pub slots: &'a [CacheSlot],
 }
 
 impl Layer {
@@ -112,7 +121,12 @@ impl Layer {
             Layer::Linear(l) => l.out_width(),
             Layer::Attention(l) => l.out_width(),
             Layer::Ffn(l) => l.out_width(),
-            Layer::Norm(_) | Layer::Activation(_) | Layer::Scale(_) | Layer::Softcap(_) | Layer::Moe(_) | Layer::Residual(_) => width,
+            Layer::Norm(_)
+            | Layer::Activation(_)
+            | Layer::Scale(_)
+            | Layer::Softcap(_)
+            | Layer::Moe(_)
+            | Layer::Residual(_) => width,
         }
     }
 
@@ -124,18 +138,20 @@ impl Layer {
             Layer::Ffn(l) => l.need(s.rows),
             Layer::Moe(l) => l.need(s.rows, width),
             Layer::Residual(l) => sequence_need(&l.body, s, width),
-            Layer::Embedding(_) | Layer::Norm(_) | Layer::Activation(_) | Layer::Scale(_) | Layer::Softcap(_) => Need::new(),
+            Layer::Embedding(_) | Layer::Norm(_) | Layer::Activation(_) | Layer::Scale(_) | Layer::Softcap(_) => {
+                Need::new()
+            }
         }
     }
 
     /// Bytes of scratch each thread needs.
-    pub fn scratch(&self, shapes: &[CacheShape]) -> usize {
+    pub fn scratch(&self, slots: &[CacheSlot]) -> usize {
         match self {
             Layer::Linear(l) => l.scratch(),
-            Layer::Attention(l) => l.scratch(shapes),
+            Layer::Attention(l) => l.scratch(slots),
             Layer::Ffn(l) => l.scratch(),
             Layer::Moe(l) => l.scratch(),
-            Layer::Residual(l) => l.body.iter().map(|l| l.scratch(shapes)).max().unwrap_or(0),
+            Layer::Residual(l) => l.body.iter().map(|l| l.scratch(slots)).max().unwrap_or(0),
             _ => 0,
         }
     }
@@ -211,20 +227,19 @@ pub fn sequence(
     let mut source: &mut [f32] = if between > 0 { frame.take(rows * widest)? } else { &mut [] };
     let mut target: &mut [f32] = if between > 1 { frame.take(rows * widest)? } else { &mut [] };
     let mut at = width;
-    for (i, layer) in layers.iter().enumerate() {
+    let Some((last, before)) = layers.split_last() else {
+        y.copy_from_slice(x);
+        return Ok(());
+    };
+    for (i, layer) in before.iter().enumerate() {
         let out = layer.out_width(at);
-        let input: &[f32] = if i == 0 { x } else { &source[..rows * at] };
-        if i == between {
-            return layer.forward(run, &mut frame, input, at, y);
-        }
         if i == 0 {
-            layer.forward(run, &mut frame, input, at, &mut source[..rows * out])?;
+            layer.forward(run, &mut frame, x, at, &mut source[..rows * out])?;
         } else {
-            layer.forward(run, &mut frame, input, at, &mut target[..rows * out])?;
+            layer.forward(run, &mut frame, &source[..rows * at], at, &mut target[..rows * out])?;
             std::mem::swap(&mut source, &mut target);
         }
         at = out;
     }
-    y.copy_from_slice(x);
-    Ok(())
+    last.forward(run, &mut frame, if before.is_empty() { x } else { &source[..rows * at] }, at, y)
 }

@@ -22,7 +22,9 @@ impl Arena {
         let bump = Bump::new();
         // One extra line: the system's chunk need not start on one.
         let whole = capacity.checked_add(ALIGN).and_then(|bytes| Layout::from_size_align(bytes, ALIGN).ok());
-        let Some(whole) = whole else { fail!(OutOfMemory, "an arena of {capacity} bytes does not fit the address space") };
+        let Some(whole) = whole else {
+            fail!(OutOfMemory, "an arena of {capacity} bytes does not fit the address space")
+        };
         // Taking everything once makes bumpalo fetch one chunk that holds it; a reset keeps that chunk.
         let mut bump = match bump.try_alloc_layout(whole) {
             Ok(_) => bump,

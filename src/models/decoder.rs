@@ -1,10 +1,11 @@
 //! What the decoder-only architectures have in common: their sizes, and the parts of a block.
 
-use super::{Builder, graph::KvHeads};
+use super::{Builder, graph::KvHeads, rope::Rope};
 use crate::error::{Result, fail};
 use crate::layers::{Attention, Embedding, Ffn, FfnKind, Layer, Linear, Moe, Norm, Residual};
 use crate::ops::activation::Activation;
-use crate::ops::attend::{AttendParams, MAX_GROUP};
+use crate::ops::attend::AttendParams;
+use crate::ops::rope::RopeStyle;
 
 /// Sizes of a decoder, read from the keys every architecture has and checked against each other.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +42,7 @@ impl Hyper {
             Some(_) => b.count("attention.head_count_kv", n_head)?,
             None => n_head,
         };
-        if n_head % n_kv != 0 || n_head / n_kv > MAX_GROUP {
+        if n_head % n_kv != 0 {
             fail!(Format, "{name}: {n_head} query heads cannot share {n_kv} heads of keys and values evenly");
         }
         let head_dim = match b.count_opt("attention.key_length")? {
@@ -190,6 +191,24 @@ pub fn moe(b: &mut Builder, h: &Hyper, i: usize, renormalize: bool) -> Result<La
 }
 
 /// x + f(norm(x)), the block of most decoders.
-pub fn pre_norm(norm: Norm, f: Layer) -> Layer {
+fn pre_norm(norm: Norm, f: Layer) -> Layer {
     Layer::Residual(Residual { body: vec![Layer::Norm(norm), f] })
+}
+
+/// The layers of a llama-like decoder, each part behind its norm. `window`: as in [`AttendParams`].
+pub fn stack(b: &mut Builder, style: RopeStyle, window: usize, renormalize: bool) -> Result<()> {
+    let h = Hyper::read(b)?;
+    let rope = Rope::from_metadata(b, style, h.head_dim, 10000.0)?;
+    let rope = b.rope(rope);
+    let experts = b.count_opt("expert_count")?.unwrap_or(0) > 0;
+    embedding(b, &h)?;
+    for i in 0..h.n_layer {
+        let norm = b.rmsnorm(&block(i, "attn_norm"), h.n_embd, h.eps)?;
+        let f = attention(b, &h, i, AttendParams { window, ..h.attend() }, rope)?;
+        b.push(pre_norm(norm, f));
+        let norm = b.rmsnorm(&block(i, "ffn_norm"), h.n_embd, h.eps)?;
+        let f = if experts { moe(b, &h, i, renormalize)? } else { ffn(b, &h, i, Activation::Silu)? };
+        b.push(pre_norm(norm, f));
+    }
+    head(b, &h)
 }

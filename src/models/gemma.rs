@@ -1,9 +1,9 @@
 //! Gemma 2 and Gemma 3 (arXiv 2408.00118, 2503.19786): norms before and after each part, local attention between
 //! global ones, soft-capping in the second, norms of query and key heads in the third.
 
+use super::Builder;
 use super::decoder::{Hyper, attention, block, embedding, ffn, head};
 use super::rope::Rope;
-use super::Builder;
 use crate::error::{Result, fail};
 use crate::layers::{Layer, Residual, Scale, Softcap};
 use crate::ops::activation::Activation;

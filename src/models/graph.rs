@@ -3,7 +3,9 @@
 use super::rope::Rope;
 use crate::error::{Code, Error, Result, fail, try_vec};
 use crate::gguf::Gguf;
-use crate::layers::{Layer, Linear, Store, Tensors};
+use crate::layers::param::{Store, Tensors};
+use crate::layers::{CacheSlot, Layer};
+use crate::memory::align_up;
 use crate::ops::attend::CacheShape;
 use qorus_kernels::{Isa, Kernels, Type};
 use std::sync::Arc;
@@ -94,7 +96,7 @@ impl Graph {
 
     /// The layers before this index make a row's embedding; those from it on, the logits.
     pub fn embedding_end(&self) -> usize {
-        let tail = |l: &Layer| matches!(l, Layer::Linear(Linear { .. }) | Layer::Softcap(_) | Layer::Scale(_));
+        let tail = |l: &Layer| matches!(l, Layer::Linear(_) | Layer::Softcap(_) | Layer::Scale(_));
         let trailing = self.layers.iter().rev().take_while(|l| tail(l)).count();
         (self.layers.len() - trailing).max(self.head())
     }
@@ -104,9 +106,11 @@ impl Graph {
         self.layers[..end].iter().fold(self.in_width, |width, layer| layer.out_width(width))
     }
 
-    /// Shapes of the caches for `seqs` sequences of `ctx` positions in storage type `ty`.
-    pub fn cache_shapes(&self, ty: Type, seqs: usize, ctx: usize) -> Result<Vec<CacheShape>> {
-        let mut shapes = try_vec(self.caches.len(), "cache shapes")?;
+    /// Each attention layer's part of a cache of `seqs` sequences of `ctx` positions in storage type `ty`, and the
+    /// bytes of the whole.
+    pub fn cache_slots(&self, ty: Type, seqs: usize, ctx: usize) -> Result<(Vec<CacheSlot>, usize)> {
+        let mut slots = try_vec(self.caches.len(), "cache slots")?;
+        let mut at = 0usize;
         for (i, &KvHeads { n_kv, head_dim }) in self.caches.iter().enumerate() {
             let shape = CacheShape { ty, seqs, ctx, n_kv, head_dim };
             if shape.row_bytes().is_none() {
@@ -117,12 +121,14 @@ impl Graph {
                     ty.block_len()
                 );
             }
-            if shape.bytes().is_none() {
-                fail!(Budget, "a cache of {seqs} sequences of {ctx} positions does not fit the address space");
-            }
-            shapes.push(shape);
+            let end = shape.bytes().and_then(|b| at.checked_add(b.checked_mul(2)?)).and_then(align_up);
+            let Some(end) = end else {
+                fail!(Budget, "a cache of {seqs} sequences of {ctx} positions does not fit the address space")
+            };
+            slots.push(CacheSlot { shape, at });
+            at = end;
         }
-        Ok(shapes)
+        Ok((slots, at))
     }
 
     /// The store of a file's weights: matrices stay where they are, vectors are read as f32.

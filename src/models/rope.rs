@@ -30,7 +30,11 @@ impl Rope {
         let name = b.gguf.name();
         let dim = b.count_opt("rope.dimension_count")?.unwrap_or(head_dim);
         if dim == 0 || dim % 2 != 0 || dim > head_dim {
-            fail!(Format, "{name}: {} is {dim}, expected an even number up to {head_dim}", b.key("rope.dimension_count"));
+            fail!(
+                Format,
+                "{name}: {} is {dim}, expected an even number up to {head_dim}",
+                b.key("rope.dimension_count")
+            );
         }
         let base = f64::from(b.number_opt("rope.freq_base")?.unwrap_or(base));
         if base <= 0.0 {
@@ -80,9 +84,8 @@ impl Rope {
     /// between `fast` and `slow` times over the trained context blended linearly.
     fn yarn(style: RopeStyle, dim: usize, base: f64, factor: f64, trained: f64, (fast, slow): (f64, f64)) -> Rope {
         let mut rope = Rope::plain(style, dim, base, 1.0);
-        let pair_of = |turns: f64| {
-            dim as f64 * (trained / (turns * 2.0 * std::f64::consts::PI)).ln() / (2.0 * base.ln())
-        };
+        let pair_of =
+            |turns: f64| dim as f64 * (trained / (turns * 2.0 * std::f64::consts::PI)).ln() / (2.0 * base.ln());
         let low = pair_of(fast).floor().max(0.0);
         let high = pair_of(slow).ceil().min(dim as f64 - 1.0);
         for (i, freq) in rope.freqs.iter_mut().enumerate() {

@@ -1,32 +1,25 @@
 //! Causal attention over keys and values as they are stored in the cache.
 //!
-//! No matrix of scores over the whole context exists. A query's row is reduced over blocks of
-//! [`ATTEND_BLOCK`] positions inside spans of [`SPAN`], and the spans are merged in order (the running softmax of
-//! Milakov and Gimelshein, arXiv 1805.02867). Blocks and spans lie at fixed absolute positions, so a row has the same
-//! bits alone or in a batch, on one thread or on many.
+//! No matrix of scores over the whole context exists. A query's row is reduced over blocks of [`ATTEND_BLOCK`]
+//! positions, merged in order (the running softmax of Milakov and Gimelshein, arXiv 1805.02867). Blocks lie at fixed
+//! absolute positions, so a row has the same bits alone or in a batch, on one thread or on many.
 
 use super::Exec;
 use crate::error::{Result, fail};
 use crate::memory::{Frame, Need};
 use crate::threads::{self, Shards};
-use qorus_kernels::{ATTEND_BLOCK, AttendBlock, Kernels, Type, math};
+use qorus_kernels::{ATTEND_BLOCK, AttendBlock, Kernels, Type};
 use std::ops::Range;
-
-/// Positions whose partial result one thread computes alone: small enough that two threads share a context of a few
-/// hundred tokens, large enough that merging costs little.
-pub const SPAN: usize = 4 * ATTEND_BLOCK;
 
 /// Rows that share a pass over a block of keys and values while it is in the first-level cache.
 const TILE: usize = 16;
 
-/// With at most this many rows the spans are spread over the threads, with more the rows are.
-const FEW_ROWS: usize = 8;
-
-/// The most query heads that may share one head of keys and values.
-pub const MAX_GROUP: usize = 64;
+/// With at most this many rows the blocks are spread over the threads, with more the rows are.
+const FEW_ROWS: usize = 4;
 
 /// Where a row of a batch stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
 pub struct Place {
     /// Sequence.
     pub seq: u32,
@@ -52,7 +45,7 @@ pub struct CacheShape {
 impl CacheShape {
     /// Whether `n_head` query heads can share these keys and values evenly.
     pub fn serves(&self, n_head: usize) -> bool {
-        self.n_kv > 0 && n_head > 0 && n_head.is_multiple_of(self.n_kv) && n_head / self.n_kv <= MAX_GROUP
+        self.n_kv > 0 && n_head > 0 && n_head.is_multiple_of(self.n_kv)
     }
 
     /// Bytes of one head at one position; None when `head_dim` does not fit the type's blocks.
@@ -101,18 +94,17 @@ pub fn store(exec: &Exec, shape: &CacheShape, x: &[f32], places: &[Place], cache
     })
 }
 
-/// Bytes of scratch one thread needs.
+/// Bytes of scratch one thread needs: statistics of a tile of rows, scores of a block and a row of values.
 pub fn scratch(n_head: usize, shape: &CacheShape) -> usize {
     let group = n_head / shape.n_kv.max(1);
-    let state = group.saturating_mul(shape.head_dim.saturating_add(4)).saturating_mul(TILE);
-    let block = group.saturating_mul(ATTEND_BLOCK).saturating_add(shape.head_dim);
-    state.saturating_add(block).saturating_mul(size_of::<f32>())
+    let elements = group.saturating_mul(2 * TILE + ATTEND_BLOCK).saturating_add(shape.head_dim);
+    elements.saturating_mul(size_of::<f32>())
 }
 
 /// Bytes [`attend`] takes from its frame for `rows` rows.
 pub fn need(n_head: usize, shape: &CacheShape, rows: usize) -> Need {
-    let spans = shape.ctx.div_ceil(SPAN);
-    let each = spans.saturating_mul(n_head).saturating_mul(shape.head_dim.saturating_add(2));
+    let blocks = shape.ctx.div_ceil(ATTEND_BLOCK);
+    let each = blocks.saturating_mul(n_head).saturating_mul(shape.head_dim.saturating_add(2));
     Need::new().take::<f32>(rows.min(FEW_ROWS).saturating_mul(each))
 }
 
@@ -135,7 +127,7 @@ pub fn attend(
         fail!(Shape, "attention of {} rows over {} heads: {} elements", places.len(), p.n_head, q.len());
     }
     let job = Job { p, shape, group: p.n_head / shape.n_kv, q, places, keys, values };
-    if places.len() <= FEW_ROWS { job.by_spans(exec, frame, out) } else { job.by_rows(exec, out) }
+    if places.len() <= FEW_ROWS { job.by_blocks(exec, frame, out) } else { job.by_rows(exec, out) }
 }
 
 /// Running or partial result of the query heads of one group: greatest score, sum of exponentials, weighted values.
@@ -164,20 +156,10 @@ impl<'a> State<'a> {
         self.out.fill(0.0);
     }
 
-    /// Adds the partial result of a later span.
-    fn merge(&mut self, k: &Kernels, span: &State<'_>, head_dim: usize) {
-        for (g, (out, span_out)) in
-            self.out.chunks_exact_mut(head_dim).zip(span.out.chunks_exact(head_dim)).enumerate()
-        {
-            if span.max[g] == f32::NEG_INFINITY {
-                continue;
-            }
-            let max = self.max[g].max(span.max[g]);
-            let (old, new) = (math::exp(self.max[g] - max), math::exp(span.max[g] - max));
-            self.max[g] = max;
-            self.sum[g] = self.sum[g] * old + span.sum[g] * new;
-            k.scale(out, old);
-            k.axpy(out, new, span_out);
+    /// Adds the result of a later block; one that a row does not see adds nothing.
+    fn merge(&mut self, k: &Kernels, later: &State<'_>) {
+        if later.max[0] != f32::NEG_INFINITY {
+            k.attend_merge((self.max, self.sum, self.out), (later.max, later.sum, later.out));
         }
     }
 
@@ -186,11 +168,6 @@ impl<'a> State<'a> {
             k.scale(out, 1.0 / sum);
         }
     }
-}
-
-/// The blocks of a span.
-fn blocks(span: usize) -> Range<usize> {
-    span * (SPAN / ATTEND_BLOCK)..(span + 1) * (SPAN / ATTEND_BLOCK)
 }
 
 struct Job<'a> {
@@ -209,6 +186,13 @@ impl Job<'_> {
         let end = self.places[row].pos as usize + 1;
         let from = if self.p.window == 0 { 0 } else { end.saturating_sub(self.p.window) };
         from..end
+    }
+
+    /// Blocks that some of the rows see.
+    fn blocks(&self, rows: impl Iterator<Item = usize> + Clone) -> Range<usize> {
+        let start = rows.clone().map(|row| self.seen(row).start).min().unwrap_or(0);
+        let end = rows.map(|row| self.seen(row).end).max().unwrap_or(0);
+        start / ATTEND_BLOCK..end.div_ceil(ATTEND_BLOCK)
     }
 
     /// Elements of `q` and `out` that belong to a row's group of heads.
@@ -252,53 +236,43 @@ impl Job<'_> {
     /// Each thread takes every n-th row, in tiles that share the blocks of keys and values.
     fn by_rows(&self, exec: &Exec, out: &mut [f32]) -> Result<()> {
         let (k, group, head_dim, threads) = (exec.kernels, self.group, self.shape.head_dim, exec.pool.len());
-        let width = group * head_dim;
-        let item = width + 2 * group;
         let out = Shards::new(out);
         exec.pool.run(&|thread| {
             // SAFETY: this is thread `thread` of the job, and it asks once.
             let scratch: &mut [f32] = bytemuck::cast_slice_mut(unsafe { exec.scratch_of(thread) });
-            let (locals, rest) = scratch.split_at_mut(TILE * item);
-            let (stats, work) = rest.split_at_mut(TILE * 2 * group);
+            let (stats, work) = scratch.split_at_mut(TILE * 2 * group);
+            let work = &mut work[..group * ATTEND_BLOCK + head_dim];
             let mine = self.places.len().saturating_sub(thread).div_ceil(threads);
             for first in (0..mine).step_by(TILE) {
                 let rows = || (first..mine.min(first + TILE)).map(|i| thread + i * threads);
-                let end = rows().map(|row| self.seen(row).end).max().unwrap_or(0);
-                let start = rows().map(|row| self.seen(row).start).min().unwrap_or(0);
+                let blocks = self.blocks(rows());
                 for kv in 0..self.shape.n_kv {
-                    let mut each = |f: &mut dyn FnMut(usize, State<'_>, State<'_>)| {
-                        for (slot, row) in rows().enumerate() {
+                    let mut each = |f: &mut dyn FnMut(usize, State<'_>)| {
+                        for (row, stats) in rows().zip(stats.chunks_exact_mut(2 * group)) {
                             // SAFETY: a row belongs to one thread.
-                            let row_out = unsafe { out.part(self.heads(row, kv)) };
-                            let stats = &mut stats[slot * 2 * group..][..2 * group];
-                            let local = &mut locals[slot * item..][..item];
-                            f(row, State::new(row_out, stats), State::of(local, width));
+                            f(row, State::new(unsafe { out.part(self.heads(row, kv)) }, stats));
                         }
                     };
-                    each(&mut |_, mut total, _| total.clear());
-                    for span in start / SPAN..end.div_ceil(SPAN) {
-                        each(&mut |_, _, mut local| local.clear());
-                        for block in blocks(span).start..blocks(span).end.min(end.div_ceil(ATTEND_BLOCK)) {
-                            each(&mut |row, _, mut local| self.block(k, row, kv, block, &mut local, work));
-                        }
-                        each(&mut |_, mut total, local| total.merge(k, &local, head_dim));
+                    each(&mut |_, mut state| state.clear());
+                    for block in blocks.clone() {
+                        each(&mut |row, mut state| self.block(k, row, kv, block, &mut state, work));
                     }
-                    each(&mut |_, mut total, _| total.finish(k, head_dim));
+                    each(&mut |_, mut state| state.finish(k, head_dim));
                 }
             }
         })
     }
 
-    /// The threads share the spans of all rows; the caller merges them.
-    fn by_spans(&self, exec: &Exec, frame: &mut Frame<'_>, out: &mut [f32]) -> Result<()> {
-        let (group, head_dim, n_kv) = (self.group, self.shape.head_dim, self.shape.n_kv);
+    /// The threads share the blocks of all rows; the caller merges them in order.
+    fn by_blocks(&self, exec: &Exec, frame: &mut Frame<'_>, out: &mut [f32]) -> Result<()> {
+        let (k, group, head_dim, n_kv) = (exec.kernels, self.group, self.shape.head_dim, self.shape.n_kv);
         let width = group * head_dim;
-        let end = (0..self.places.len()).map(|row| self.seen(row).end).max().unwrap_or(0);
-        let start = (0..self.places.len()).map(|row| self.seen(row).start).min().unwrap_or(0);
-        let (first, spans) = (start / SPAN, end.div_ceil(SPAN) - start / SPAN);
-        // [row][kv head][span] of ([group][head_dim], [group] max, [group] sum)
+        let Range { start, end } = self.blocks(0..self.places.len());
+        let blocks = end - start;
+        // [row][kv head][block] of ([group][head_dim] values, [2][group] statistics)
         let item = width + 2 * group;
-        let items = self.places.len() * n_kv * spans;
+        let items = self.places.len() * n_kv * blocks;
+        let mut frame = frame.sub();
         let partial = frame.take::<f32>(items * item)?;
         {
             let partial = Shards::new(partial);
@@ -307,26 +281,23 @@ impl Job<'_> {
                 let scratch: &mut [f32] = bytemuck::cast_slice_mut(unsafe { exec.scratch_of(thread) });
                 let work = &mut scratch[..group * ATTEND_BLOCK + head_dim];
                 for i in threads::part(items, 1, thread, exec.pool.len()) {
-                    let (row, kv, span) = (i / spans / n_kv, i / spans % n_kv, first + i % spans);
+                    let (row, kv, block) = (i / blocks / n_kv, i / blocks % n_kv, start + i % blocks);
                     // SAFETY: items of different threads are disjoint.
                     let mut state = State::of(unsafe { partial.part(i * item..(i + 1) * item) }, width);
                     state.clear();
-                    for block in blocks(span) {
-                        self.block(exec.kernels, row, kv, block, &mut state, work);
-                    }
+                    self.block(k, row, kv, block, &mut state, work);
                 }
             })?;
         }
-        for (i, rest) in partial.chunks_exact_mut(spans * item).enumerate() {
-            let mut stats = [0.0; 2 * MAX_GROUP];
-            let mut total = State::new(&mut out[self.heads(i / n_kv, i % n_kv)], &mut stats[..2 * group]);
-            total.clear();
-            for part in rest.chunks_exact_mut(item) {
-                total.merge(exec.kernels, &State::of(part, width), head_dim);
+        for (i, of_row) in partial.chunks_exact_mut(blocks * item).enumerate() {
+            let (first, later) = of_row.split_at_mut(item);
+            let mut total = State::of(first, width);
+            for part in later.chunks_exact_mut(item) {
+                total.merge(k, &State::of(part, width));
             }
-            total.finish(exec.kernels, head_dim);
+            total.finish(k, head_dim);
+            out[self.heads(i / n_kv, i % n_kv)].copy_from_slice(total.out);
         }
         Ok(())
     }
 }
-

@@ -50,7 +50,13 @@ impl Exec<'_> {
 }
 
 /// Calls `f(row, input row, output row)` for each row, split over the threads when that is worth a fork.
-fn by_rows(exec: &Exec, x: &[f32], y: &mut [f32], rows: usize, f: impl Fn(usize, &[f32], &mut [f32]) + Sync) -> Result<()> {
+fn by_rows(
+    exec: &Exec,
+    x: &[f32],
+    y: &mut [f32],
+    rows: usize,
+    f: impl Fn(usize, &[f32], &mut [f32]) + Sync,
+) -> Result<()> {
     // A fork and a join cost about as much as a pass over this many elements.
     const WORTH: usize = 16 * 1024;
     if rows == 0 {

@@ -14,7 +14,15 @@ pub enum RopeStyle {
 
 /// Rotates heads in place: `x` holds rows of `heads * head_dim`, `cos` and `sin` rows of `half` elements;
 /// the first 2 * `half` elements of each head turn, the rest stay.
-pub fn rope(exec: &Exec, style: RopeStyle, x: &mut [f32], head_dim: usize, cos: &[f32], sin: &[f32], half: usize) -> Result<()> {
+pub fn rope(
+    exec: &Exec,
+    style: RopeStyle,
+    x: &mut [f32],
+    head_dim: usize,
+    cos: &[f32],
+    sin: &[f32],
+    half: usize,
+) -> Result<()> {
     let k = exec.kernels;
     by_rows(exec, cos, x, cos.len() / half.max(1), |row, cos, x| {
         let sin = &sin[row * half..][..half];
