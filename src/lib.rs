@@ -1,6 +1,7 @@
 //! Qorus runs language models on ordinary CPUs from one mapped GGUF file, inside a memory budget that
 //! it states beforehand and never exceeds.
 
+pub mod engine;
 pub mod error;
 pub mod gguf;
 pub mod layers;
@@ -8,6 +9,7 @@ pub mod memory;
 pub mod models;
 pub mod ops;
 pub mod threads;
+pub mod tokenizer;
 
 pub use error::{Code, Error, Result};
 pub use qorus_kernels::{Isa, Type};

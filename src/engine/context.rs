@@ -1,0 +1,394 @@
+//! A context: sequences of one model, their keys and values, and the memory of one batch.
+
+use super::batch::Token;
+use super::model::Model;
+use super::plan::{ContextParams, Layout, Pooling};
+use crate::error::{Code, Result, fail};
+use crate::layers::{RopeRows, Run, sequence};
+use crate::memory::{Frame, Plan, Region};
+use crate::ops::Exec;
+use crate::ops::attend::Place;
+use crate::ops::rope::RopeStyle;
+use crate::threads::{self, Shards};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The most rotary embeddings of one model.
+pub const MAX_ROPES: usize = 4;
+
+/// Sequences being computed on one model. Everything is reserved when it is made; nothing is allocated afterwards.
+pub struct Context {
+    pub(super) model: Arc<Model>,
+    pub(super) layout: Layout,
+    pub(super) cache: Region,
+    pub(super) lens: Vec<u32>,
+    results: Region,
+    work: Region,
+    scratch: Region,
+    outputs: usize,
+    cancel: Arc<AtomicBool>,
+    poisoned: bool,
+}
+
+/// What goes into the first layer.
+#[derive(Clone, Copy)]
+enum Input<'a> {
+    Tokens(&'a [Token]),
+    /// Rows that continue sequence 0.
+    Rows(&'a [f32]),
+}
+
+impl Context {
+    /// Reserves a context of `model`. `Budget` says what was needed when `params.budget` is too small.
+    pub fn new(model: &Arc<Model>, params: &ContextParams) -> Result<Context> {
+        let layout = Layout::new(&model.graph, params)?;
+        if model.graph.ropes.len() > MAX_ROPES {
+            fail!(Unsupported, "{} rotary embeddings: at most {MAX_ROPES}", model.graph.ropes.len());
+        }
+        let mut lens = crate::error::try_vec(layout.params.n_seqs, "sequences")?;
+        lens.resize(layout.params.n_seqs, 0);
+        let plan = Context::plan_of(model, &layout);
+        if params.budget > 0 {
+            plan.check(params.budget)?;
+        }
+        Ok(Context {
+            cache: Region::new(layout.cache_bytes)?,
+            results: Region::new(layout.results.peak())?,
+            work: Region::new(layout.work.peak())?,
+            scratch: Region::new(plan.scratch)?,
+            model: Arc::clone(model),
+            layout,
+            lens,
+            outputs: 0,
+            cancel: Arc::new(AtomicBool::new(false)),
+            poisoned: false,
+        })
+    }
+
+    fn plan_of(model: &Model, layout: &Layout) -> Plan {
+        let threads = model.runtime.pool.len();
+        Plan {
+            weights_mapped: model.gguf.as_ref().map_or(0, |g| g.file_bytes() as usize),
+            weights_resident: model.store.resident.len() * size_of::<f32>(),
+            tokenizer: model.tokenizer.as_ref().map_or(0, |t| t.reserved()),
+            threads: (threads - 1) * threads::STACK_BYTES,
+            ..layout.context_plan(threads)
+        }
+    }
+
+    /// The bytes this context and its model have reserved, by class.
+    pub fn reserved(&self) -> Plan {
+        Context::plan_of(&self.model, &self.layout)
+    }
+
+    /// The greatest number of bytes in use so far, of those the plan calls activations.
+    pub fn high_water(&self) -> usize {
+        self.layout.results.peak() + self.work.high_water()
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
+    /// The parameters, with defaults filled in.
+    pub fn params(&self) -> &ContextParams {
+        &self.layout.params
+    }
+
+    /// Setting it stops the running call at its next operation, with `Cancelled` and the sequences as they were before.
+    pub fn cancel_flag(&self) -> &Arc<AtomicBool> {
+        &self.cancel
+    }
+
+    /// Tokens in sequence `seq`; 0 for one that does not exist.
+    pub fn len(&self, seq: usize) -> usize {
+        self.lens.get(seq).map_or(0, |&len| len as usize)
+    }
+
+    /// Whether no sequence has a token.
+    pub fn is_empty(&self) -> bool {
+        self.lens.iter().all(|&len| len == 0)
+    }
+
+    /// Computes a batch: appends its tokens to their sequences, and keeps the logits that are wanted, in order.
+    ///
+    /// Each token's position must be its sequence's length. On any error the sequences are as before the call.
+    pub fn decode(&mut self, batch: &[Token]) -> Result<()> {
+        self.check(batch)?;
+        self.compute(Input::Tokens(batch))
+    }
+
+    /// Computes rows `[n][in_width]` of a model whose first layer is not an embedding, as the continuation of
+    /// sequence 0, and keeps the results of all: `n` is at most `n_outputs`.
+    pub fn forward_rows(&mut self, x: &[f32]) -> Result<()> {
+        let width = self.model.graph.in_width;
+        if width == 0 || x.len() % width != 0 {
+            fail!(Shape, "{} elements do not make rows of {width}", x.len());
+        }
+        let (rows, p) = (x.len() / width, &self.layout.params);
+        if rows > p.n_outputs || self.len(0) + rows > p.n_ctx {
+            fail!(
+                ContextFull,
+                "{rows} rows: the context has room for {} results and {} positions",
+                p.n_outputs,
+                p.n_ctx
+            );
+        }
+        self.compute(Input::Rows(x))
+    }
+
+    fn check(&self, batch: &[Token]) -> Result<()> {
+        let p = &self.layout.params;
+        let vocab = self.model.graph.vocab();
+        if vocab == 0 {
+            fail!(State, "the model's first layer is not an embedding: it takes rows, not tokens");
+        }
+        let wanted = batch.iter().filter(|t| t.logits).count();
+        if wanted > p.n_outputs {
+            fail!(InvalidArgument, "{wanted} tokens want logits, the context keeps those of {}", p.n_outputs);
+        }
+        for (i, t) in batch.iter().enumerate() {
+            if t.id as usize >= vocab {
+                fail!(InvalidArgument, "token {} at index {i} is outside the vocabulary of {vocab}", t.id);
+            }
+            if t.seq as usize >= p.n_seqs {
+                fail!(InvalidArgument, "sequence {} at index {i}: the context has {}", t.seq, p.n_seqs);
+            }
+            if t.pos as usize >= p.n_ctx {
+                fail!(
+                    ContextFull,
+                    "position {} at index {i} is past the context of {}: truncate the sequence or make a longer context",
+                    t.pos,
+                    p.n_ctx
+                );
+            }
+            // The nearest earlier token of the sequence, or what the cache holds, says where this one belongs.
+            let before = batch[..i].iter().rev().find(|b| b.seq == t.seq);
+            let expected = before.map_or(self.lens[t.seq as usize], |b| b.pos + 1);
+            if t.pos != expected {
+                fail!(InvalidArgument, "token {i} has position {}, sequence {} continues at {expected}", t.pos, t.seq);
+            }
+        }
+        Ok(())
+    }
+
+    fn compute(&mut self, input: Input) -> Result<()> {
+        if self.poisoned {
+            fail!(State, "an earlier defect poisoned this context; it can only be freed");
+        }
+        if let Some(gguf) = &self.model.gguf {
+            gguf.check_unchanged()?;
+        }
+        self.cancel.store(false, Ordering::Relaxed);
+        self.outputs = 0;
+        let n = match input {
+            Input::Tokens(batch) => batch.len(),
+            Input::Rows(x) => x.len() / self.model.graph.in_width,
+        };
+        let step = self.layout.params.n_batch;
+        let mut done = 0;
+        let len = self.lens[0];
+        let mut result = Ok(());
+        while done < n && result.is_ok() {
+            let to = n.min(done + step);
+            result = self.part(match input {
+                Input::Tokens(batch) => Input::Tokens(&batch[done..to]),
+                Input::Rows(x) => {
+                    let width = self.model.graph.in_width;
+                    Input::Rows(&x[done * width..to * width])
+                }
+            });
+            done = to;
+        }
+        if let Err(e) = &result {
+            self.poisoned = e.code() == Code::Internal;
+            self.outputs = 0;
+            // The rows written past the old lengths are never read again.
+            match input {
+                Input::Tokens(batch) => {
+                    batch.iter().for_each(|t| self.lens[t.seq as usize] = self.lens[t.seq as usize].min(t.pos));
+                }
+                Input::Rows(_) => self.lens[0] = len,
+            }
+        }
+        result
+    }
+
+    /// One part of a batch, at most `n_batch` rows.
+    fn part(&mut self, input: Input) -> Result<()> {
+        let Context { model, layout, cache, lens, results, work, scratch, outputs, cancel, .. } = self;
+        let (graph, runtime) = (&model.graph, &model.runtime);
+        let threads = runtime.pool.len();
+        let scratch = Shards::new(&mut scratch.bytes_mut()[..layout.scratch_bytes * threads]);
+        let p = &layout.params;
+        results.with_frame(|results| {
+            let logits = results.take::<f32>(p.n_outputs * graph.out_width())?;
+            let (head, end) = (graph.head(), graph.embedding_end());
+            let (mid_width, end_width) = (graph.width_at(head), graph.width_at(end));
+            let pooled = if p.pooling == Pooling::None { 0 } else { end_width };
+            let pools = results.take::<f32>(p.n_seqs * pooled)?;
+            work.with_frame(|frame| {
+                let rows = match input {
+                    Input::Tokens(batch) => batch.len(),
+                    Input::Rows(x) => x.len() / graph.in_width,
+                };
+                let tokens = frame.take::<u32>(rows)?;
+                let places = frame.take::<Place>(rows)?;
+                for (i, (token, place)) in tokens.iter_mut().zip(places.iter_mut()).enumerate() {
+                    (*token, *place) = match input {
+                        Input::Tokens(batch) => (batch[i].id, Place { seq: batch[i].seq, pos: batch[i].pos }),
+                        Input::Rows(_) => (0, Place { seq: 0, pos: lens[0] + i as u32 }),
+                    };
+                }
+                let wanted = |i: usize| match input {
+                    Input::Tokens(batch) => batch[i].logits,
+                    Input::Rows(_) => true,
+                };
+                let ropes = ropes(graph, p.n_ctx, places, frame)?;
+                let exec = Exec {
+                    kernels: &runtime.kernels,
+                    pool: &runtime.pool,
+                    scratch: &scratch,
+                    scratch_bytes: layout.scratch_bytes,
+                    cancel,
+                };
+                let mut run = Run {
+                    exec,
+                    store: &model.store,
+                    tokens,
+                    places,
+                    ropes: &ropes[..graph.ropes.len()],
+                    slots: &layout.slots,
+                    cache: cache.bytes_mut(),
+                };
+                let x: &[f32] = match input {
+                    Input::Tokens(_) => &[],
+                    Input::Rows(x) => x,
+                };
+                let mid = frame.take::<f32>(rows * mid_width)?;
+                sequence(&graph.layers[..head], &mut run, frame, x, graph.in_width, rows, mid)?;
+                let (from, width, source): (usize, usize, &[f32]) = if pooled > 0 {
+                    let all = frame.take::<f32>(rows * end_width)?;
+                    sequence(&graph.layers[head..end], &mut run, frame, mid, mid_width, rows, all)?;
+                    pool(p.pooling, places, all, end_width, pools);
+                    (end, end_width, all)
+                } else {
+                    (head, mid_width, mid)
+                };
+                let count = (0..rows).filter(|&i| wanted(i)).count();
+                if count > 0 {
+                    let picked = frame.take::<f32>(count * width)?;
+                    for (picked, i) in picked.chunks_exact_mut(width.max(1)).zip((0..rows).filter(|&i| wanted(i))) {
+                        picked.copy_from_slice(&source[i * width..(i + 1) * width]);
+                    }
+                    let out = &mut logits[*outputs * graph.out_width()..][..count * graph.out_width()];
+                    sequence(&graph.layers[from..], &mut run, frame, picked, width, count, out)?;
+                }
+                *outputs += count;
+                for place in places.iter() {
+                    lens[place.seq as usize] = place.pos + 1;
+                }
+                Ok(())
+            })
+        })
+    }
+
+    /// The logits of the `index`-th token of the last call that wanted them.
+    pub fn logits(&self, index: usize) -> Result<&[f32]> {
+        let width = self.model.graph.out_width();
+        if index >= self.outputs {
+            fail!(InvalidArgument, "logits {index}: the last call kept those of {} tokens", self.outputs);
+        }
+        Ok(&self.results_f32()[index * width..(index + 1) * width])
+    }
+
+    /// The number of tokens whose logits the last call kept.
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// The embedding of sequence `seq`: mean or last row of all its tokens, not normalized.
+    pub fn embedding(&self, seq: usize) -> Result<&[f32]> {
+        let p = &self.layout.params;
+        if p.pooling == Pooling::None {
+            fail!(State, "the context was made without pooling, so it keeps no embeddings");
+        }
+        if seq >= p.n_seqs || self.lens[seq] == 0 {
+            fail!(InvalidArgument, "sequence {seq} has no tokens");
+        }
+        let width = self.model.graph.width_at(self.model.graph.embedding_end());
+        let logits = crate::memory::Need::new().take::<f32>(p.n_outputs * self.model.graph.out_width()).peak();
+        Ok(&self.results_f32()[logits / size_of::<f32>() + seq * width..][..width])
+    }
+
+    fn results_f32(&self) -> &[f32] {
+        bytemuck::cast_slice(self.results.bytes())
+    }
+
+    /// Forgets the tokens of sequence `seq` from position `pos` on. Its embedding then starts again with the next call.
+    pub fn truncate(&mut self, seq: usize, pos: usize) -> Result<()> {
+        match self.lens.get_mut(seq) {
+            Some(len) if pos <= *len as usize => *len = pos as u32,
+            Some(len) => fail!(InvalidArgument, "position {pos}: sequence {seq} has {len} tokens"),
+            None => fail!(InvalidArgument, "sequence {seq}: the context has {}", self.layout.params.n_seqs),
+        }
+        self.outputs = 0;
+        Ok(())
+    }
+
+    /// Makes sequence `to` a copy of the tokens of sequence `from`.
+    pub fn copy_seq(&mut self, from: usize, to: usize) -> Result<()> {
+        let n = self.layout.params.n_seqs;
+        if from >= n || to >= n {
+            fail!(InvalidArgument, "sequences {from} and {to}: the context has {n}");
+        }
+        let len = self.lens[from] as usize;
+        for slot in &self.layout.slots {
+            let (keys, values) = slot.split(self.cache.bytes_mut());
+            for rows in [keys, values] {
+                for head in 0..slot.shape.n_kv {
+                    let (a, b) = (slot.shape.offset(from, head, 0), slot.shape.offset(from, head, len));
+                    rows.copy_within(a..b, slot.shape.offset(to, head, 0));
+                }
+            }
+        }
+        self.lens[to] = self.lens[from];
+        Ok(())
+    }
+}
+
+/// Cosines and sines of each rotary embedding for rows at `places`.
+fn ropes<'f>(
+    graph: &crate::models::Graph,
+    n_ctx: usize,
+    places: &[Place],
+    frame: &mut Frame<'f>,
+) -> Result<[RopeRows<'f>; MAX_ROPES]> {
+    let mut all = [RopeRows { style: RopeStyle::Norm, half: 0, cos: &[], sin: &[] }; MAX_ROPES];
+    for (slot, rope) in all.iter_mut().zip(&graph.ropes) {
+        let half = rope.half();
+        let cos = frame.take::<f32>(places.len() * half)?;
+        let sin = frame.take::<f32>(places.len() * half)?;
+        for (i, place) in places.iter().enumerate() {
+            let row = i * half..(i + 1) * half;
+            rope.fill(place.pos, n_ctx, &mut cos[row.clone()], &mut sin[row]);
+        }
+        *slot = RopeRows { style: rope.style, half, cos, sin };
+    }
+    Ok(all)
+}
+
+/// Takes rows into the embeddings of their sequences, one row after another.
+fn pool(pooling: Pooling, places: &[Place], rows: &[f32], width: usize, pools: &mut [f32]) {
+    for (place, row) in places.iter().zip(rows.chunks_exact(width.max(1))) {
+        let pool = &mut pools[place.seq as usize * width..][..width];
+        match pooling {
+            Pooling::Mean if place.pos > 0 => {
+                let n = place.pos as f32;
+                pool.iter_mut().zip(row).for_each(|(p, r)| *p += (r - *p) / (n + 1.0));
+            }
+            _ => pool.copy_from_slice(row),
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! Running models: threads and kernels, plans, contexts, sampling.
+
+pub mod batch;
+pub mod context;
+
+pub mod model;
+pub mod plan;
+pub mod rng;
+pub mod runtime;
+pub mod sampler;
+pub mod state;
+
+pub use batch::Token;
+pub use context::Context;
+
+pub use model::Model;
+pub use plan::{ContextParams, Pooling, plan};
+pub use runtime::Runtime;
+pub use sampler::{Sampler, SamplerParams};
