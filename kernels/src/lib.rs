@@ -9,9 +9,13 @@
 
 pub mod act;
 pub mod attend;
+#[cfg(target_arch = "x86_64")]
+pub mod avx2;
+pub mod blocks;
 mod calls;
 pub mod dtype;
 pub mod isa;
+mod lanes;
 pub mod math;
 pub mod order;
 pub mod real;

@@ -2,8 +2,11 @@
 
 pub mod activation;
 pub mod attend;
+pub mod dequantize;
 pub mod matmul_f32;
+pub mod matmul_q8;
 pub mod norm;
+pub mod quantize_act;
 pub mod rope;
 pub mod softmax;
 pub mod stored;

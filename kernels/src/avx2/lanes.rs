@@ -1,0 +1,200 @@
+//! Eight weight rows in the lanes of a 256-bit vector.
+//!
+//! A value of [`V8`] or [`F8`] is made only by the unsafe functions of the traits, whose callers promise
+//! AVX2, FMA and F16C; that is what every `unsafe` block below rests on.
+
+use crate::blocks::{Codes, QuantBlock};
+use crate::lanes::{Floats, Lanes, Rows};
+use core::arch::x86_64::*;
+
+/// Eight 32-bit lanes.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(crate) struct V8(__m256i);
+
+/// Eight f32.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(crate) struct F8(__m256);
+
+/// Methods that are one instruction on `self` and other vectors.
+macro_rules! ops {
+    ($($name:ident($($arg:ident),*) => $intrinsic:ident;)*) => {$(
+        #[inline(always)]
+        fn $name(self, $($arg: Self),*) -> Self {
+            // SAFETY: a vector exists, so the instruction set does.
+            Self(unsafe { $intrinsic(self.0, $($arg.0),*) })
+        }
+    )*};
+}
+
+/// Shifts of lanes by a number that is constant after inlining.
+macro_rules! shifts {
+    ($($name:ident => $intrinsic:ident;)*) => {$(
+        #[inline(always)]
+        fn $name(self, n: i32) -> Self {
+            // SAFETY: a vector exists, so the instruction set does.
+            Self(unsafe { $intrinsic(self.0, _mm_cvtsi32_si128(n)) })
+        }
+    )*};
+}
+
+impl Lanes for V8 {
+    const N: usize = 8;
+    type Floats = F8;
+
+    #[inline(always)]
+    unsafe fn splat(x: i32) -> Self {
+        // SAFETY: promised by the caller.
+        V8(unsafe { _mm256_set1_epi32(x) })
+    }
+
+    #[inline(always)]
+    unsafe fn table(bytes: &[i8; 16]) -> Self {
+        // SAFETY: promised by the caller.
+        V8(unsafe { _mm256_broadcastsi128_si256(_mm_loadu_si128(bytes.as_ptr().cast())) })
+    }
+
+    #[inline(always)]
+    unsafe fn load4(rows: Rows) -> Self {
+        // SAFETY: promised by the caller.
+        let row = |r: usize| unsafe { rows.ptr.add(r * rows.stride).cast::<i32>().read_unaligned() };
+        // SAFETY: as before.
+        V8(unsafe { _mm256_setr_epi32(row(0), row(1), row(2), row(3), row(4), row(5), row(6), row(7)) })
+    }
+
+    #[inline(always)]
+    unsafe fn load16(rows: Rows) -> [Self; 4] {
+        // SAFETY: promised by the caller.
+        unsafe {
+            let row = |r: usize| _mm_loadu_si128(rows.ptr.add(r * rows.stride).cast());
+            // Rows i and i + 4 in the halves, then a transposition of 4 x 4 lanes in each half.
+            let pair = |i: usize| _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(row(i)), row(i + 4));
+            let (a, b, c, d) = (pair(0), pair(1), pair(2), pair(3));
+            let (ab0, ab1) = (_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
+            let (cd0, cd1) = (_mm256_unpacklo_epi32(c, d), _mm256_unpackhi_epi32(c, d));
+            [
+                V8(_mm256_unpacklo_epi64(ab0, cd0)),
+                V8(_mm256_unpackhi_epi64(ab0, cd0)),
+                V8(_mm256_unpacklo_epi64(ab1, cd1)),
+                V8(_mm256_unpackhi_epi64(ab1, cd1)),
+            ]
+        }
+    }
+
+    ops! {
+        and(b) => _mm256_and_si256;
+        or(b) => _mm256_or_si256;
+        add8(b) => _mm256_add_epi8;
+        sub8(b) => _mm256_sub_epi8;
+        add32(b) => _mm256_add_epi32;
+    }
+
+    shifts! {
+        shl => _mm256_sll_epi32;
+        shr => _mm256_srl_epi32;
+        sar => _mm256_sra_epi32;
+    }
+
+    #[inline(always)]
+    fn look_up(self, table: Self) -> Self {
+        // SAFETY: a vector exists, so the instruction set does.
+        V8(unsafe { _mm256_shuffle_epi8(table.0, self.0) })
+    }
+
+    #[inline(always)]
+    fn bit_mask(self, i: usize) -> Self {
+        // SAFETY: a vector exists, so the instruction set does.
+        unsafe {
+            // Byte i / 2 of each lane in all its bytes, of which each looks at its own bit.
+            let spread = _mm256_add_epi8(
+                _mm256_set1_epi8((i / 2) as i8),
+                _mm256_broadcastsi128_si256(_mm_setr_epi32(0, 0x0404_0404, 0x0808_0808, 0x0c0c_0c0c)),
+            );
+            let bits = _mm256_set1_epi32(if i % 2 == 0 { 0x0804_0201 } else { 0x8040_2010_u32 as i32 });
+            let found = _mm256_and_si256(_mm256_shuffle_epi8(self.0, spread), bits);
+            V8(_mm256_cmpeq_epi8(found, bits))
+        }
+    }
+
+    #[inline(always)]
+    fn float(self) -> F8 {
+        // SAFETY: a vector exists, so the instruction set does.
+        F8(unsafe { _mm256_cvtepi32_ps(self.0) })
+    }
+
+    #[inline(always)]
+    fn half_float(self) -> F8 {
+        // SAFETY: a vector exists, so the instruction set does.
+        unsafe {
+            let low = _mm256_and_si256(self.0, _mm256_set1_epi32(0xffff));
+            let packed = _mm256_permute4x64_epi64::<0b1000>(_mm256_packus_epi32(low, low));
+            F8(_mm256_cvtph_ps(_mm256_castsi256_si128(packed)))
+        }
+    }
+
+    #[inline(always)]
+    fn prepare<B: QuantBlock>(self) -> Self {
+        self
+    }
+
+    #[inline(always)]
+    unsafe fn dot<B: QuantBlock, const VECTORS: usize>(codes: &[Self; VECTORS], x: *const i8, start: i32) -> Self {
+        // SAFETY: promised by the caller.
+        unsafe {
+            let ones = _mm256_set1_epi16(1);
+            let mut sum = _mm256_set1_epi32(start);
+            let mut i = 0;
+            while i < VECTORS {
+                // As many sums of pairs as 16 bits hold are added before they are widened.
+                let mut pairs = _mm256_setzero_si256();
+                let mut j = 0;
+                while j < B::CODES.pairs() && i < VECTORS {
+                    let x = _mm256_set1_epi32(x.add(4 * i).cast::<i32>().read_unaligned());
+                    let w = codes[i].0;
+                    let product = match B::CODES {
+                        Codes::Unsigned { .. } => _mm256_maddubs_epi16(w, x),
+                        Codes::Signed => _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w)),
+                    };
+                    pairs = if j == 0 { product } else { _mm256_add_epi16(pairs, product) };
+                    (i, j) = (i + 1, j + 1);
+                }
+                sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, ones));
+            }
+            V8(sum)
+        }
+    }
+
+    #[inline(always)]
+    fn offset(codes: Codes) -> i32 {
+        match codes {
+            Codes::Unsigned { offset, .. } => i32::from(offset),
+            Codes::Signed => 0,
+        }
+    }
+}
+
+impl Floats for F8 {
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> Self {
+        // SAFETY: promised by the caller.
+        F8(unsafe { _mm256_set1_ps(x) })
+    }
+
+    #[inline(always)]
+    unsafe fn load(p: *const f32) -> Self {
+        // SAFETY: promised by the caller.
+        F8(unsafe { _mm256_loadu_ps(p) })
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, p: *mut f32) {
+        // SAFETY: promised by the caller.
+        unsafe { _mm256_storeu_ps(p, self.0) };
+    }
+
+    ops! {
+        mul(b) => _mm256_mul_ps;
+        mul_add(b, c) => _mm256_fmadd_ps;
+    }
+}

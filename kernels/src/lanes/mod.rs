@@ -1,0 +1,139 @@
+//! Quantized products with one weight row in each lane of a vector.
+//!
+//! Eight rows (AVX2) or sixteen (AVX-512) are computed at once. Their bytes are transposed as they are stored, still
+//! packed, so that lane `r` of vector `i` holds bytes `4i..4i+4` of row `r`; unpacking then is the same few
+//! instructions for every lane, and products with a broadcast activation accumulate per row with no sum across
+//! lanes. What a format needs is written once over [`Lanes`], what an instruction set needs once in its `lanes.rs`.
+
+mod act;
+mod iq;
+mod kquants;
+mod legacy;
+pub(crate) mod matmul_q8;
+
+use crate::blocks::{Codes, QuantBlock};
+
+/// A vector with a 32-bit lane for each of `N` weight rows.
+///
+/// A value exists only where the instruction set does: the functions that make one from nothing are unsafe, those
+/// that take one are safe. All are inlined into a function that enables the set.
+pub trait Lanes: Copy {
+    /// Rows.
+    const N: usize;
+    /// The vector with an f32 in each lane.
+    type Floats: Floats;
+
+    /// The same number in all lanes.
+    ///
+    /// # Safety
+    /// The CPU has the instruction set; so for all functions here that make a vector.
+    unsafe fn splat(x: i32) -> Self;
+    /// The same 16 bytes in every quarter.
+    /// # Safety
+    /// As [`Lanes::splat`].
+    unsafe fn table(bytes: &[i8; 16]) -> Self;
+    /// Four bytes of each row at `rows`.
+    /// # Safety
+    /// As [`Lanes::splat`]; each row has four bytes there.
+    unsafe fn load4(rows: Rows) -> Self;
+    /// Sixteen bytes of each row at `rows`, transposed: vector `i` holds bytes `4i..4i+4`.
+    /// # Safety
+    /// As [`Lanes::splat`]; each row has sixteen bytes there.
+    unsafe fn load16(rows: Rows) -> [Self; 4];
+
+    fn and(self, b: Self) -> Self;
+    fn or(self, b: Self) -> Self;
+    /// Shifts of the lane as one 32-bit number.
+    fn shl(self, n: i32) -> Self;
+    fn shr(self, n: i32) -> Self;
+    /// As `shr`, copies of the sign coming in.
+    fn sar(self, n: i32) -> Self;
+    /// By bytes.
+    fn add8(self, b: Self) -> Self;
+    fn sub8(self, b: Self) -> Self;
+    /// By lanes.
+    fn add32(self, b: Self) -> Self;
+    /// Each byte (0 to 15) replaced by that byte of the table.
+    fn look_up(self, table: Self) -> Self;
+    /// Byte `j` is 255 where bit `4 * i + j` of the lane is set, else 0.
+    fn bit_mask(self, i: usize) -> Self;
+    /// Lanes as signed numbers.
+    fn float(self) -> Self::Floats;
+    /// The lower halves of the lanes as half-precision numbers.
+    fn half_float(self) -> Self::Floats;
+
+    /// The signed or unsigned bytes of [`Codes`] as [`Lanes::dot`] takes them.
+    fn prepare<B: QuantBlock>(self) -> Self;
+    /// `start` plus the products of `4 * codes.len()` codes with as many activations at `x`; with `start` the
+    /// correction of the codes' offset this is the integer sum of the definition.
+    /// # Safety
+    /// As [`Lanes::splat`]; `x` can be read so far.
+    unsafe fn dot<B: QuantBlock, const VECTORS: usize>(codes: &[Self; VECTORS], x: *const i8, start: i32) -> Self;
+    /// The offset that `start` must correct, times the sum of the activations.
+    fn offset(codes: Codes) -> i32;
+}
+
+/// A vector with an f32 in each lane.
+pub trait Floats: Copy {
+    /// # Safety
+    /// The CPU has the instruction set; so for all functions here that make a vector.
+    unsafe fn splat(x: f32) -> Self;
+    /// # Safety
+    /// As [`Floats::splat`]; the lanes' number of f32 can be read at `p`.
+    unsafe fn load(p: *const f32) -> Self;
+    /// # Safety
+    /// As many f32 can be written at `p`.
+    unsafe fn store(self, p: *mut f32);
+    fn mul(self, b: Self) -> Self;
+    /// `self * b + c`, rounded once.
+    fn mul_add(self, b: Self, c: Self) -> Self;
+}
+
+/// The same place in several rows that lie `stride` bytes apart.
+#[derive(Clone, Copy)]
+pub struct Rows {
+    pub ptr: *const u8,
+    pub stride: usize,
+}
+
+impl Rows {
+    /// `bytes` further on in each row.
+    #[inline(always)]
+    pub fn at(self, bytes: usize) -> Rows {
+        Rows { ptr: self.ptr.wrapping_add(bytes), ..self }
+    }
+}
+
+/// The greatest stretch of a row whose scales are decoded together, in groups: one block of the great formats.
+pub(crate) const CHUNK: usize = 8;
+
+/// Scales and minimums of up to [`CHUNK`] groups of all rows, by halves.
+#[derive(Clone, Copy)]
+pub struct ChunkScales<V: Lanes> {
+    pub s: [[V::Floats; 2]; CHUNK],
+    pub m: [[V::Floats; 2]; CHUNK],
+}
+
+/// What takes the codes of one group after the other.
+pub trait Sink<V: Lanes> {
+    /// Group `g` of the chunk; vector `i` holds codes `4i..4i+4` of each row.
+    ///
+    /// # Safety
+    /// The CPU has the instruction set.
+    unsafe fn group(&mut self, g: usize, codes: [V; 8]);
+}
+
+/// A format that is unpacked with rows in the lanes.
+pub trait LaneBlock: QuantBlock {
+    /// Scales of the first `groups` groups at `rows`: of one block, or of several when a block is one group.
+    ///
+    /// # Safety
+    /// The CPU has the instruction set, and each row has the blocks of that many groups.
+    unsafe fn lane_scales<V: Lanes>(rows: Rows, groups: usize, out: &mut ChunkScales<V>);
+
+    /// Codes of the same groups, in order, for `sink`.
+    ///
+    /// # Safety
+    /// As [`LaneBlock::lane_scales`].
+    unsafe fn lane_codes<V: Lanes>(rows: Rows, groups: usize, sink: &mut impl Sink<V>);
+}
