@@ -59,9 +59,39 @@ impl<'a> Cursor<'a> {
         self.take(len, what)
     }
 
+    /// Walks over `n` strings that follow each other.
+    pub fn skip_strings(&mut self, n: u64, of: impl Display) -> Result<()> {
+        for i in 0..n {
+            let skipped = self.bytes.get(self.at..).and_then(|left| {
+                let (len, left) = left.split_first_chunk::<8>()?;
+                let len = usize::try_from(u64::from_le_bytes(*len)).ok()?;
+                (len <= left.len()).then_some(len)
+            });
+            match skipped {
+                Some(len) => self.at += 8 + len,
+                // The slow way fails too, and says why.
+                None => drop(self.string(format_args!("string {i} of {of}"))?),
+            }
+        }
+        Ok(())
+    }
+
     fn chunk<const N: usize>(&mut self, what: impl Display) -> Result<[u8; N]> {
         let mut chunk = [0; N];
         chunk.copy_from_slice(self.take(N as u64, what)?);
         Ok(chunk)
+    }
+}
+
+/// A name from the file as messages show it: in quotes, escaped, and no longer than is read at a glance.
+pub(super) struct Quoted<'a>(pub &'a str);
+
+impl Display for Quoted<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        const SHOWN: usize = 80;
+        match self.0.char_indices().nth(SHOWN) {
+            Some((end, _)) => write!(f, "{:?}...", self.0.get(..end).unwrap_or_default()),
+            None => write!(f, "{:?}", self.0),
+        }
     }
 }

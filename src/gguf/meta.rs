@@ -1,6 +1,6 @@
 //! The key-value pairs of a file: read once, checked whole, then found by binary search.
 
-use super::cursor::Cursor;
+use super::cursor::{Cursor, Quoted};
 use super::value::{Array, Value, ValueType};
 use crate::error::{Result, fail, try_vec};
 
@@ -37,14 +37,14 @@ impl Meta {
             meta.by_key.push(i as u32);
         }
         let Meta { entries, by_key } = &mut meta;
-        let key = |i: &u32| entries.get(*i as usize).map(|e| e.key(bytes));
-        by_key.sort_unstable_by_key(key);
+        let entry = |i: u32| &entries[i as usize];
+        by_key.sort_unstable_by_key(|&i| entry(i).key_bytes(bytes));
         for pair in by_key.windows(2) {
-            if key(&pair[0]) == key(&pair[1]) {
+            if entry(pair[0]).key_bytes(bytes) == entry(pair[1]).key_bytes(bytes) {
                 fail!(
                     Format,
-                    "{file}: has the key {:?} twice: it was written wrongly, convert it anew",
-                    key(&pair[0]).unwrap_or_default()
+                    "{file}: has the key {} twice: it was written wrongly, convert it anew",
+                    Quoted(entry(pair[0]).key(bytes))
                 );
             }
         }
@@ -52,7 +52,8 @@ impl Meta {
     }
 
     pub fn get<'a>(&self, key: &str, bytes: &'a [u8]) -> Option<Value<'a>> {
-        let found = self.by_key.binary_search_by(|&i| self.entries[i as usize].key(bytes).cmp(key)).ok()?;
+        let key_of = |&i: &u32| self.entries[i as usize].key_bytes(bytes);
+        let found = self.by_key.binary_search_by_key(&key.as_bytes(), key_of).ok()?;
         Some(self.entries[self.by_key[found] as usize].value(bytes))
     }
 
@@ -81,23 +82,23 @@ impl Entry {
                 key.len()
             );
         }
-        let Ok(name) = str::from_utf8(key) else {
+        let Ok(name) = str::from_utf8(key).map(Quoted) else {
             fail!(Format, "{file}: key {i} at offset {start} is not UTF-8: the file is damaged, fetch it again");
         };
-        let ty = value_type(c, file, format_args!("key {name:?}"))?;
+        let ty = value_type(c, file, format_args!("key {name}"))?;
         let mut entry = Entry { key_at, key_len: key.len(), ty, elem: ty, len: 1, at: c.at(), bytes: 0 };
         match ty {
             ValueType::Str => {
-                entry.bytes = c.string(format_args!("the string of key {name:?}"))?.len();
+                entry.bytes = c.string(format_args!("the string of key {name}"))?.len();
                 entry.at = c.at() - entry.bytes;
             }
-            ValueType::Array => entry.read_array(c, name, strings, file)?,
+            ValueType::Array => entry.read_array(c, &name, strings, file)?,
             _ => {
-                let value = c.take(ty.bytes().unwrap_or(0) as u64, format_args!("the value of key {name:?}"))?;
+                let value = c.take(ty.bytes().unwrap_or(0) as u64, format_args!("the value of key {name}"))?;
                 if ty == ValueType::Bool && value.iter().any(|&b| b > 1) {
                     fail!(
                         Format,
-                        "{file}: key {name:?} at offset {start} is a bool of value {}, expected 0 or 1: the file is damaged, \
+                        "{file}: key {name} at offset {start} is a bool of value {}, expected 0 or 1: the file is damaged, \
                          fetch it again",
                         value[0]
                     );
@@ -108,14 +109,14 @@ impl Entry {
         Ok(entry)
     }
 
-    fn read_array(&mut self, c: &mut Cursor, name: &str, strings: &mut u64, file: &str) -> Result<()> {
-        let elem = value_type(c, file, format_args!("the array of key {name:?}"))?;
-        let len = c.u64(format_args!("the length of the array of key {name:?}"))?;
+    fn read_array(&mut self, c: &mut Cursor, name: &Quoted, strings: &mut u64, file: &str) -> Result<()> {
+        let elem = value_type(c, file, format_args!("the array of key {name}"))?;
+        let len = c.u64(format_args!("the length of the array of key {name}"))?;
         let start = c.at();
-        let what = format_args!("the array of key {name:?}, {len} {},", elem.name());
+        let what = format_args!("the array of key {name}, {len} {},", elem.name());
         match (elem, elem.bytes()) {
             (ValueType::Array, _) => {
-                fail!(Unsupported, "{file}: key {name:?} is an array of arrays, which are not read")
+                fail!(Unsupported, "{file}: key {name} is an array of arrays, which are not read")
             }
             (_, Some(size)) => {
                 let Some(total) = len.checked_mul(size as u64) else {
@@ -139,9 +140,7 @@ impl Entry {
                     );
                 };
                 *strings = left;
-                for j in 0..len {
-                    c.string(format_args!("string {j} of key {name:?}"))?;
-                }
+                c.skip_strings(len, format_args!("key {name}"))?;
             }
         }
         // Both fit in usize: the array lies in the file.
@@ -152,8 +151,11 @@ impl Entry {
     /// The slices below are in bounds since opening, and the keys UTF-8; the fallbacks serve a file that was written
     /// to while it is mapped.
     fn key<'a>(&self, bytes: &'a [u8]) -> &'a str {
-        let key = bytes.get(self.key_at..self.key_at + self.key_len);
-        key.and_then(|key| str::from_utf8(key).ok()).unwrap_or_default()
+        str::from_utf8(self.key_bytes(bytes)).unwrap_or_default()
+    }
+
+    fn key_bytes<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        bytes.get(self.key_at..self.key_at + self.key_len).unwrap_or_default()
     }
 
     fn value<'a>(&self, bytes: &'a [u8]) -> Value<'a> {

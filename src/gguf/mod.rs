@@ -7,18 +7,22 @@
 mod cursor;
 mod header;
 mod meta;
+mod split;
 mod tensors;
 mod value;
+mod writer;
 
 use std::borrow::Cow;
 use std::path::Path;
 
 use crate::error::{Result, fail, try_vec};
 use crate::memory::map::Map;
-use cursor::Cursor;
+use cursor::{Cursor, Quoted};
 use meta::Meta;
+use split::Split;
 pub use tensors::TensorInfo;
 pub use value::{Array, Strings, Value, ValueType};
+pub use writer::{Output, Writer};
 
 #[cfg(target_endian = "big")]
 compile_error!("the weights of GGUF files are computed on as stored, which needs a little-endian machine");
@@ -40,30 +44,46 @@ struct Part {
     name: String,
 }
 
+type Opener = fn(&Path) -> Result<Map>;
+
 impl Gguf {
     /// Maps the file at `path` and checks it; a split model opens by its first part.
     ///
     /// Errors: those of [`Map::open`], `Format` for a damaged file, `Unsupported` for one that is whole but not read.
     pub fn open(path: &Path) -> Result<Gguf> {
-        Gguf::load(Part { map: Map::open(path)?, name: path.display().to_string() })
+        Gguf::load(Part::new(Map::open(path)?, path), Some((path, Map::open)))
     }
 
     /// As [`open`](Gguf::open), but reads the file into memory: it may then change or vanish.
     pub fn open_copy(path: &Path) -> Result<Gguf> {
-        Gguf::load(Part { map: Map::copy(path)?, name: path.display().to_string() })
+        Gguf::load(Part::new(Map::copy(path)?, path), Some((path, Map::copy)))
     }
 
     /// A file that is in memory already; see [`Map::from_bytes`] for when it is copied. Errors as [`open`](Gguf::open).
     pub fn from_bytes(bytes: impl Into<Cow<'static, [u8]>>) -> Result<Gguf> {
-        Gguf::load(Part { map: Map::from_bytes(bytes)?, name: "memory".into() })
+        Gguf::load(Part::new(Map::from_bytes(bytes)?, "memory".as_ref()), None)
     }
 
-    fn load(first: Part) -> Result<Gguf> {
+    /// Reads the first part and, by `open`, those that it says exist beside it.
+    fn load(first: Part, beside: Option<(&Path, Opener)>) -> Result<Gguf> {
         let mut tensors = Vec::new();
         let (version, meta) = first.read(0, &mut tensors)?;
-        let mut parts = try_vec(1, "parts")?;
+        let split = Split::read(&meta, &first)?;
+        let mut parts = try_vec(split.count, "parts")?;
         parts.push(first);
+        for no in 1..split.count {
+            let Some((path, open)) = beside else {
+                fail!(Unsupported, "the model is split into {} files: open it by its path", split.count);
+            };
+            let path = split.path(path, no)?;
+            let map = open(&path).map_err(|e| e.context(format_args!("part {} of {}", no + 1, split.count)))?;
+            let part = Part::new(map, &path);
+            let (_, meta) = part.read(no as u32, &mut tensors)?;
+            split.check(no, &meta, &part)?;
+            parts.push(part);
+        }
         let mut gguf = Gguf { parts, meta, version, by_name: try_vec(tensors.len(), "tensors")?, tensors };
+        split.check_total(gguf.tensors.len(), gguf.name())?;
         gguf.index()?;
         Ok(gguf)
     }
@@ -72,20 +92,20 @@ impl Gguf {
     fn index(&mut self) -> Result<()> {
         let mut by_name = std::mem::take(&mut self.by_name);
         by_name.extend(0..self.tensors.len() as u32);
-        let name = |&i: &u32| self.tensors.get(i as usize).map(|t| self.tensor_name(t));
-        by_name.sort_unstable_by_key(name);
+        by_name.sort_unstable_by_key(|&i| self.name_bytes(i));
         for pair in by_name.windows(2) {
-            if name(&pair[0]) == name(&pair[1]) {
-                fail!(
-                    Format,
-                    "{}: has the tensor {:?} twice: it was written wrongly, convert it anew",
-                    self.name(),
-                    name(&pair[0]).unwrap_or_default()
-                );
+            if self.name_bytes(pair[0]) == self.name_bytes(pair[1]) {
+                let name = Quoted(self.tensor_name(&self.tensors[pair[0] as usize]));
+                fail!(Format, "{}: has the tensor {name} twice: it was written wrongly, convert it anew", self.name());
             }
         }
         self.by_name = by_name;
         Ok(())
+    }
+
+    fn name_bytes(&self, i: u32) -> &[u8] {
+        let tensor = &self.tensors[i as usize];
+        tensor.name_bytes(&self.parts[tensor.part as usize].map)
     }
 
     /// The file's path as it was given, for messages.
@@ -115,7 +135,7 @@ impl Gguf {
 
     /// The tensor of that name.
     pub fn tensor(&self, name: &str) -> Option<&TensorInfo> {
-        let at = self.by_name.binary_search_by(|&i| self.tensor_name(&self.tensors[i as usize]).cmp(name)).ok()?;
+        let at = self.by_name.binary_search_by_key(&name.as_bytes(), |&i| self.name_bytes(i)).ok()?;
         self.tensors.get(*self.by_name.get(at)? as usize)
     }
 
@@ -222,6 +242,10 @@ impl Gguf {
 }
 
 impl Part {
+    fn new(map: Map, path: &Path) -> Part {
+        Part { map, name: path.display().to_string() }
+    }
+
     /// Reads and checks the whole of this part but the weights; its tensors go to the end of `tensors`.
     fn read(&self, part: u32, tensors: &mut Vec<TensorInfo>) -> Result<(u32, Meta)> {
         let (bytes, file) = (&*self.map, self.name.as_str());

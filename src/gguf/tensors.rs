@@ -1,13 +1,14 @@
 //! The list of tensors: names, types, shapes and places, checked against each other and the file's length.
 
-use super::cursor::Cursor;
+use super::cursor::{Cursor, Quoted};
+use super::header::MAX_TENSORS;
 use crate::Type;
 use crate::error::{Result, fail};
 
 /// Bytes of a tensor's name at most (the format says 64; some writers know no limit).
 const MAX_NAME_BYTES: usize = 255;
 /// Bytes between tensors when the file does not say.
-const DEFAULT_ALIGNMENT: u64 = 32;
+pub(super) const DEFAULT_ALIGNMENT: u64 = 32;
 
 /// One tensor of a file: what it is and where it lies.
 #[derive(Clone, Debug)]
@@ -39,10 +40,13 @@ impl TensorInfo {
         self.dims[1..].iter().product()
     }
 
-    /// The name; `part` is the part of the file that lists the tensor. See `Entry::key` for the fallback.
+    /// The name; `part` is the part of the file that lists the tensor. See `Entry::key` for the fallbacks.
     pub(super) fn name<'a>(&self, part: &'a [u8]) -> &'a str {
-        let name = part.get(self.name_at..self.name_at + self.name_len);
-        name.and_then(|name| str::from_utf8(name).ok()).unwrap_or_default()
+        str::from_utf8(self.name_bytes(part)).unwrap_or_default()
+    }
+
+    pub(super) fn name_bytes<'a>(&self, part: &'a [u8]) -> &'a [u8] {
+        part.get(self.name_at..self.name_at + self.name_len).unwrap_or_default()
     }
 
     /// Reads one entry of the list. The offset is still the one of the file: relative to the data section.
@@ -51,7 +55,7 @@ impl TensorInfo {
         let name = c.string(format_args!("the name of tensor {i}"))?;
         let (name_at, name_len) = (c.at() - name.len(), name.len());
         let name = match str::from_utf8(name) {
-            Ok(name) if (1..=MAX_NAME_BYTES).contains(&name_len) => name,
+            Ok(name) if (1..=MAX_NAME_BYTES).contains(&name_len) => Quoted(name),
             Ok(_) => fail!(
                 Format,
                 "{file}: the name of tensor {i} at offset {start} has {name_len} bytes; 1 to {MAX_NAME_BYTES} are read: the \
@@ -62,32 +66,32 @@ impl TensorInfo {
                 "{file}: the name of tensor {i} at offset {start} is not UTF-8: the file is damaged, fetch it again"
             ),
         };
-        let n_dims = c.u32(format_args!("the number of dimensions of tensor {name:?}"))?;
+        let n_dims = c.u32(format_args!("the number of dimensions of tensor {name}"))?;
         if n_dims > 4 {
-            fail!(Format, "{file}: tensor {name:?} has {n_dims} dimensions; at most 4 are read");
+            fail!(Format, "{file}: tensor {name} has {n_dims} dimensions; at most 4 are read");
         }
         let mut dims = [1; 4];
         for dim in dims.iter_mut().take(n_dims as usize) {
-            *dim = c.u64(format_args!("a dimension of tensor {name:?}"))?;
+            *dim = c.u64(format_args!("a dimension of tensor {name}"))?;
         }
-        let id = c.u32(format_args!("the type of tensor {name:?}"))?;
+        let id = c.u32(format_args!("the type of tensor {name}"))?;
         let Some(ty) = Type::from_id(id) else {
             fail!(
                 Unsupported,
-                "{file}: tensor {name:?} is stored as {}, which is not read: take another quantization of the model",
+                "{file}: tensor {name} is stored as {}, which is not read: take another quantization of the model",
                 unread_type(id)
             );
         };
         let Some(bytes) = size(ty, dims) else {
             fail!(
                 Format,
-                "{file}: tensor {name:?} has the shape {dims:?} in {}, whose blocks hold {} elements of a row: a dimension is \
+                "{file}: tensor {name} has the shape {dims:?} in {}, whose blocks hold {} elements of a row: a dimension is \
                  0, no multiple of that, or too large; the file is damaged, fetch it again",
                 ty.name(),
                 ty.block_len()
             );
         };
-        let offset = c.u64(format_args!("the offset of tensor {name:?}"))?;
+        let offset = c.u64(format_args!("the offset of tensor {name}"))?;
         Ok(TensorInfo { ty, dims, n_dims, part, offset, bytes, name_at, name_len })
     }
 }
@@ -104,7 +108,7 @@ pub(super) fn read(
     list: &mut Vec<TensorInfo>,
 ) -> Result<()> {
     let alignment = alignment.unwrap_or(DEFAULT_ALIGNMENT);
-    if !alignment.is_power_of_two() || !(8..=1 << 20).contains(&alignment) {
+    if !is_alignment(alignment) {
         fail!(
             Format,
             "{file}: general.alignment is {alignment}, expected a power of two from 8 to {}: the file is damaged, fetch it \
@@ -113,6 +117,9 @@ pub(super) fn read(
         );
     }
     let first = list.len();
+    if (first + count) as u64 > MAX_TENSORS {
+        fail!(Unsupported, "{file}: brings the model to {} tensors; at most {MAX_TENSORS} are read", first + count);
+    }
     if list.try_reserve_exact(count).is_err() {
         fail!(OutOfMemory, "{file}: no memory for {count} tensors");
     }
@@ -123,11 +130,11 @@ pub(super) fn read(
     let len = bytes.len() as u64;
     let own = list.get_mut(first..).unwrap_or_default();
     for tensor in own.iter_mut() {
-        let name = tensor.name(bytes);
+        let name = Quoted(tensor.name(bytes));
         if tensor.offset % alignment != 0 {
             fail!(
                 Format,
-                "{file}: tensor {name:?} lies at offset {} of the data, no multiple of the alignment {alignment}: the file is \
+                "{file}: tensor {name} lies at offset {} of the data, no multiple of the alignment {alignment}: the file is \
                  damaged, fetch it again",
                 tensor.offset
             );
@@ -136,7 +143,7 @@ pub(super) fn read(
         let Some(begin) = begin.filter(|b| b.checked_add(tensor.bytes).is_some_and(|end| end <= len)) else {
             fail!(
                 Format,
-                "{file}: tensor {name:?} has {} bytes at offset {} of the data, which begins at {data}, but the file ends at \
+                "{file}: tensor {name} has {} bytes at offset {} of the data, which begins at {data}, but the file ends at \
                  {len}: it is damaged or cut short, fetch it again",
                 tensor.bytes,
                 tensor.offset
@@ -157,11 +164,11 @@ fn check_apart(tensors: &[TensorInfo], bytes: &[u8], file: &str) -> Result<()> {
         if a.offset + a.bytes > b.offset {
             fail!(
                 Format,
-                "{file}: tensors {:?} (offset {}, {} bytes) and {:?} (offset {}) overlap: the file is damaged, fetch it again",
-                a.name(bytes),
+                "{file}: tensors {} (offset {}, {} bytes) and {} (offset {}) overlap: the file is damaged, fetch it again",
+                Quoted(a.name(bytes)),
                 a.offset,
                 a.bytes,
-                b.name(bytes),
+                Quoted(b.name(bytes)),
                 b.offset
             );
         }
@@ -169,9 +176,14 @@ fn check_apart(tensors: &[TensorInfo], bytes: &[u8], file: &str) -> Result<()> {
     Ok(())
 }
 
+/// Whether tensors may lie at multiples of this.
+pub(super) fn is_alignment(n: u64) -> bool {
+    n.is_power_of_two() && (8..=1 << 20).contains(&n)
+}
+
 /// Bytes of a tensor, None when a dimension is 0, a row no multiple of the block, or anything overflows. Dimensions
 /// are signed in other readers, so they stay below 2^63.
-fn size(ty: Type, dims: [u64; 4]) -> Option<u64> {
+pub(super) fn size(ty: Type, dims: [u64; 4]) -> Option<u64> {
     let elements = dims.iter().try_fold(1u64, |n, &d| n.checked_mul(d))?;
     let block = ty.block_len() as u64;
     if elements == 0 || elements > i64::MAX as u64 || !dims[0].is_multiple_of(block) {

@@ -14,7 +14,7 @@ use memmap2::{Mmap, MmapMut};
 use crate::error::{Result, fail};
 
 /// The first byte of every [`Map`] lies at a multiple of this.
-pub const ALIGN: usize = 32;
+pub const ALIGN: usize = 16;
 
 /// The bytes of one file, immutable and aligned. Dereferences to `[u8]`; never empty when it came from a file.
 ///

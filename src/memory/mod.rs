@@ -1,9 +1,11 @@
-//! Memory as a contract: regions of a planned size, arenas with a hard limit, mapped files, and the plan itself.
+//! Memory as a contract: regions of a planned size, arenas with a hard limit, files mapped and saved, and the plan
+//! itself.
 
 pub mod arena;
 pub mod map;
 pub mod plan;
 pub mod region;
+pub mod save;
 
 pub use arena::Arena;
 pub use plan::Plan;

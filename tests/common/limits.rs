@@ -1,0 +1,80 @@
+//! What an error may cost: under 100 ms of this thread's time and 64 MB of memory; and what it must say.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::path::Path;
+
+use qorus::Code;
+use qorus::gguf::Gguf;
+
+/// Counts this thread's memory, so that tests can run beside each other.
+struct Counting;
+
+thread_local! {
+    static LIVE: Cell<usize> = const { Cell::new(0) };
+    static PEAK: Cell<usize> = const { Cell::new(0) };
+}
+
+// SAFETY: all calls go to the system's allocator; counting allocates nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let live = LIVE.get() + layout.size();
+        LIVE.set(live);
+        PEAK.set(PEAK.get().max(live));
+        // SAFETY: as this function's own.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        LIVE.set(LIVE.get().saturating_sub(layout.size()));
+        // SAFETY: as this function's own.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+/// This thread's processor time in milliseconds: what other tests do meanwhile does not count.
+fn cpu_ms() -> f64 {
+    let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the clock exists and the pointer is to a timespec.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut t) };
+    t.tv_sec as f64 * 1e3 + t.tv_nsec as f64 / 1e6
+}
+
+/// What `open` gives, within the limits.
+pub fn within_limits<T>(open: impl FnOnce() -> T) -> T {
+    PEAK.set(LIVE.get());
+    let (live, begin) = (LIVE.get(), cpu_ms());
+    let result = open();
+    let (ms, bytes) = (cpu_ms() - begin, PEAK.get() - live);
+    assert!(ms < 100.0, "took {ms} ms");
+    assert!(bytes < 64 << 20, "took {bytes} bytes");
+    result
+}
+
+/// One clear error of that code which says all of `words`.
+#[track_caller]
+pub fn refuse(file: Vec<u8>, code: Code, words: &[&str]) {
+    let error = within_limits(|| Gguf::from_bytes(file)).err().expect("the file was accepted");
+    check(&error, code, "memory: ", words);
+}
+
+#[track_caller]
+pub fn refuse_path(path: &Path, code: Code, words: &[&str]) {
+    for open in [Gguf::open, Gguf::open_copy] {
+        let error = within_limits(|| open(path)).err().expect("the file was accepted");
+        check(&error, code, "", words);
+    }
+}
+
+#[track_caller]
+pub fn check(error: &qorus::Error, code: Code, start: &str, words: &[&str]) {
+    let message = error.message();
+    assert_eq!(error.code(), code, "{message}");
+    assert!(message.starts_with(start) && message.len() < 500 && !message.contains('\n'), "{message}");
+    for word in words {
+        assert!(message.contains(word), "{word:?} is not in: {message}");
+    }
+}
