@@ -10,6 +10,7 @@ use crate::ops::Exec;
 use crate::ops::attend::Place;
 use crate::ops::rope::RopeStyle;
 use crate::threads::{self, Shards};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -34,8 +35,53 @@ pub struct Context {
 #[derive(Clone, Copy)]
 enum Input<'a> {
     Tokens(&'a [Token]),
-    /// Rows that continue sequence 0.
-    Rows(&'a [f32]),
+    /// Tokens that continue sequence `seq` at `pos`; the logits after the last of the whole text are wanted.
+    Text {
+        ids: &'a [u32],
+        seq: u32,
+        pos: u32,
+        last: bool,
+    },
+    /// Rows of `width` that continue sequence 0 at `pos`; all results are wanted.
+    Rows {
+        x: &'a [f32],
+        width: usize,
+        pos: u32,
+    },
+}
+
+impl<'a> Input<'a> {
+    fn len(&self) -> usize {
+        match self {
+            Input::Tokens(batch) => batch.len(),
+            Input::Text { ids, .. } => ids.len(),
+            Input::Rows { x, width, .. } => x.len() / width,
+        }
+    }
+
+    fn part(&self, range: Range<usize>) -> Input<'a> {
+        let on = range.start as u32;
+        match *self {
+            Input::Tokens(batch) => Input::Tokens(&batch[range]),
+            Input::Text { ids, seq, pos, last } => {
+                Input::Text { seq, pos: pos + on, last: last && range.end == ids.len(), ids: &ids[range] }
+            }
+            Input::Rows { x, width, pos } => {
+                Input::Rows { x: &x[range.start * width..range.end * width], width, pos: pos + on }
+            }
+        }
+    }
+
+    /// The `i`-th row as a token; rows have none and stand for token 0.
+    fn token(&self, i: usize) -> Token {
+        match *self {
+            Input::Tokens(batch) => batch[i],
+            Input::Text { ids, seq, pos, last } => {
+                Token { id: ids[i], seq, pos: pos + i as u32, logits: last && i + 1 == ids.len() }
+            }
+            Input::Rows { pos, .. } => Token { id: 0, seq: 0, pos: pos + i as u32, logits: true },
+        }
+    }
 }
 
 impl Context {
@@ -119,6 +165,28 @@ impl Context {
         self.compute(Input::Tokens(batch))
     }
 
+    /// Appends tokens to sequence `seq` and keeps the logits after the last one. Errors as [`Context::decode`].
+    pub fn append(&mut self, seq: usize, ids: &[u32]) -> Result<()> {
+        let vocab = self.vocab()?;
+        let p = &self.layout.params;
+        if seq >= p.n_seqs {
+            fail!(InvalidArgument, "sequence {seq}: the context has {}", p.n_seqs);
+        }
+        if let Some(i) = ids.iter().position(|&id| id as usize >= vocab) {
+            fail!(InvalidArgument, "token {} at index {i} is outside the vocabulary of {vocab}", ids[i]);
+        }
+        let pos = self.lens[seq];
+        if ids.len() > p.n_ctx - pos as usize {
+            fail!(
+                ContextFull,
+                "{} tokens after {pos} do not fit the context of {}: shorten the text or make a longer context",
+                ids.len(),
+                p.n_ctx
+            );
+        }
+        self.compute(Input::Text { ids, seq: seq as u32, pos, last: true })
+    }
+
     /// Computes rows `[n][in_width]` of a model whose first layer is not an embedding, as the continuation of
     /// sequence 0, and keeps the results of all: `n` is at most `n_outputs`.
     pub fn forward_rows(&mut self, x: &[f32]) -> Result<()> {
@@ -135,15 +203,19 @@ impl Context {
                 p.n_ctx
             );
         }
-        self.compute(Input::Rows(x))
+        self.compute(Input::Rows { x, width, pos: self.lens[0] })
+    }
+
+    fn vocab(&self) -> Result<usize> {
+        match self.model.graph.vocab() {
+            0 => fail!(State, "the model's first layer is not an embedding: it takes rows, not tokens"),
+            n => Ok(n),
+        }
     }
 
     fn check(&self, batch: &[Token]) -> Result<()> {
         let p = &self.layout.params;
-        let vocab = self.model.graph.vocab();
-        if vocab == 0 {
-            fail!(State, "the model's first layer is not an embedding: it takes rows, not tokens");
-        }
+        let vocab = self.vocab()?;
         let wanted = batch.iter().filter(|t| t.logits).count();
         if wanted > p.n_outputs {
             fail!(InvalidArgument, "{wanted} tokens want logits, the context keeps those of {}", p.n_outputs);
@@ -182,34 +254,21 @@ impl Context {
         }
         self.cancel.store(false, Ordering::Relaxed);
         self.outputs = 0;
-        let n = match input {
-            Input::Tokens(batch) => batch.len(),
-            Input::Rows(x) => x.len() / self.model.graph.in_width,
-        };
-        let step = self.layout.params.n_batch;
-        let mut done = 0;
-        let len = self.lens[0];
+        let (n, step) = (input.len(), self.layout.params.n_batch);
         let mut result = Ok(());
-        while done < n && result.is_ok() {
-            let to = n.min(done + step);
-            result = self.part(match input {
-                Input::Tokens(batch) => Input::Tokens(&batch[done..to]),
-                Input::Rows(x) => {
-                    let width = self.model.graph.in_width;
-                    Input::Rows(&x[done * width..to * width])
-                }
-            });
-            done = to;
+        for from in (0..n).step_by(step) {
+            result = self.part(input.part(from..n.min(from + step)));
+            if result.is_err() {
+                break;
+            }
         }
         if let Err(e) = &result {
             self.poisoned = e.code() == Code::Internal;
             self.outputs = 0;
             // The rows written past the old lengths are never read again.
-            match input {
-                Input::Tokens(batch) => {
-                    batch.iter().for_each(|t| self.lens[t.seq as usize] = self.lens[t.seq as usize].min(t.pos));
-                }
-                Input::Rows(_) => self.lens[0] = len,
+            for i in 0..n {
+                let Token { seq, pos, .. } = input.token(i);
+                self.lens[seq as usize] = self.lens[seq as usize].min(pos);
             }
         }
         result
@@ -229,22 +288,13 @@ impl Context {
             let pooled = if p.pooling == Pooling::None { 0 } else { end_width };
             let pools = results.take::<f32>(p.n_seqs * pooled)?;
             work.with_frame(|frame| {
-                let rows = match input {
-                    Input::Tokens(batch) => batch.len(),
-                    Input::Rows(x) => x.len() / graph.in_width,
-                };
+                let rows = input.len();
                 let tokens = frame.take::<u32>(rows)?;
                 let places = frame.take::<Place>(rows)?;
                 for (i, (token, place)) in tokens.iter_mut().zip(places.iter_mut()).enumerate() {
-                    (*token, *place) = match input {
-                        Input::Tokens(batch) => (batch[i].id, Place { seq: batch[i].seq, pos: batch[i].pos }),
-                        Input::Rows(_) => (0, Place { seq: 0, pos: lens[0] + i as u32 }),
-                    };
+                    let Token { id, seq, pos, .. } = input.token(i);
+                    (*token, *place) = (id, Place { seq, pos });
                 }
-                let wanted = |i: usize| match input {
-                    Input::Tokens(batch) => batch[i].logits,
-                    Input::Rows(_) => true,
-                };
                 let ropes = ropes(graph, p.n_ctx, places, frame)?;
                 let exec = Exec {
                     kernels: &runtime.kernels,
@@ -263,8 +313,8 @@ impl Context {
                     cache: cache.bytes_mut(),
                 };
                 let x: &[f32] = match input {
-                    Input::Tokens(_) => &[],
-                    Input::Rows(x) => x,
+                    Input::Rows { x, .. } => x,
+                    _ => &[],
                 };
                 let mid = frame.take::<f32>(rows * mid_width)?;
                 sequence(&graph.layers[..head], &mut run, frame, x, graph.in_width, rows, mid)?;
@@ -276,10 +326,11 @@ impl Context {
                 } else {
                     (head, mid_width, mid)
                 };
-                let count = (0..rows).filter(|&i| wanted(i)).count();
+                let wanted = |i: &usize| input.token(*i).logits;
+                let count = (0..rows).filter(wanted).count();
                 if count > 0 {
                     let picked = frame.take::<f32>(count * width)?;
-                    for (picked, i) in picked.chunks_exact_mut(width.max(1)).zip((0..rows).filter(|&i| wanted(i))) {
+                    for (picked, i) in picked.chunks_exact_mut(width.max(1)).zip((0..rows).filter(wanted)) {
                         picked.copy_from_slice(&source[i * width..(i + 1) * width]);
                     }
                     let out = &mut logits[*outputs * graph.out_width()..][..count * graph.out_width()];
@@ -301,6 +352,13 @@ impl Context {
             fail!(InvalidArgument, "logits {index}: the last call kept those of {} tokens", self.outputs);
         }
         Ok(&self.results_f32()[index * width..(index + 1) * width])
+    }
+
+    /// As [`Context::logits`], to change them before sampling.
+    pub fn logits_mut(&mut self, index: usize) -> Result<&mut [f32]> {
+        let width = self.logits(index)?.len();
+        let all: &mut [f32] = bytemuck::cast_slice_mut(self.results.bytes_mut());
+        Ok(&mut all[index * width..(index + 1) * width])
     }
 
     /// The number of tokens whose logits the last call kept.

@@ -2,6 +2,7 @@
 
 pub mod batch;
 pub mod context;
+pub mod generate;
 
 pub mod model;
 pub mod plan;
@@ -12,6 +13,7 @@ pub mod state;
 
 pub use batch::Token;
 pub use context::Context;
+pub use generate::{Generate, Hooks, Outcome, Piece};
 
 pub use model::Model;
 pub use plan::{ContextParams, Pooling, plan};

@@ -4,4 +4,5 @@
 pub mod dir;
 pub mod limits;
 pub mod raw;
+pub mod run;
 pub mod small;

@@ -175,12 +175,15 @@ impl LaneBlock for Q3_K {
             let d = V::load4(rows.at(offset_of!(Q3_K, d) - 2)).shr(16).half_float();
             let [_, a, b, top] = V::load16(rows.at(offset_of!(Q3_K, scales) - 4));
             let (four, two) = (V::splat(0x0f0f_0f0f), V::splat(0x3030_3030));
-            let (bias, sign) = (V::splat(0x2020_2020), [
-                a.and(four).or(top.shl(4).and(two)),
-                b.and(four).or(top.shl(2).and(two)),
-                a.shr(4).and(four).or(top.and(two)),
-                b.shr(4).and(four).or(top.shr(2).and(two)),
-            ]);
+            let (bias, sign) = (
+                V::splat(0x2020_2020),
+                [
+                    a.and(four).or(top.shl(4).and(two)),
+                    b.and(four).or(top.shl(2).and(two)),
+                    a.shr(4).and(four).or(top.and(two)),
+                    b.shr(4).and(four).or(top.shr(2).and(two)),
+                ],
+            );
             let scales = sign.map(|sc| sc.sub8(bias));
             for g in 0..8 {
                 out.s[g] = [0, 1].map(|h| d.mul(signed_byte(scales[g / 2], g % 2 * 2 + h).float()));

@@ -147,8 +147,7 @@ unsafe fn stream<V: Lanes, B: LaneBlock, const T: usize>(rows: Rows, x: &ActQ8, 
                 starts[i] = x.q.as_ptr().add((t + i) * x.k + first * GROUP);
             }
             B::lane_scales::<V>(rows, count, &mut scales);
-            let mut sink =
-                Multiply::<V, B, T> { scales: &scales, act: &act, x: starts, y: sums, block: PhantomData };
+            let mut sink = Multiply::<V, B, T> { scales: &scales, act: &act, x: starts, y: sums, block: PhantomData };
             B::lane_codes(rows, count, &mut sink);
             sums = sink.y;
         }
