@@ -42,9 +42,8 @@ impl<'a> ActQ8<'a> {
     }
 }
 
-/// Bytes of the scratch in which a quantised product unpacks a panel of weight rows of length `k`:
-/// sixteen rows of 8-bit integers, with an f32 scale per 16 and an f32 minimum per 32 of them, and room
-/// to start at a cache line.
-pub const fn panel_bytes(k: usize) -> usize {
-    16 * (k + 4 * k.div_ceil(16) + 4 * k.div_ceil(32)) + 64
+/// Bytes of the scratch in which a quantised product unpacks weights, for rows of length `k`. The kernels unpack a
+/// stretch of a row at a time, so that it stays in the first cache; it is the same for every `k`.
+pub const fn panel_bytes(_k: usize) -> usize {
+    crate::lanes::PANEL_BYTES
 }

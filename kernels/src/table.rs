@@ -6,6 +6,8 @@
 
 use crate::act::ActQ8;
 use crate::attend::AttendBlock;
+#[cfg(target_arch = "x86_64")]
+use crate::avx2;
 use crate::{Isa, TileMut, Type, scalar};
 
 /// `(w, x, y, panel)`.
@@ -85,11 +87,19 @@ impl Entry {
 const LISTS: &[&[Entry]] = &[
     scalar::activation::ENTRIES,
     scalar::attend::ENTRIES,
+    scalar::dequantize::ENTRIES,
+    scalar::dequantize::FLOAT_ENTRIES,
     scalar::matmul_f32::ENTRIES,
+    scalar::matmul_q8::ENTRIES,
     scalar::norm::ENTRIES,
+    scalar::quantize_act::ENTRIES,
     scalar::rope::ENTRIES,
     scalar::softmax::ENTRIES,
     scalar::vector::ENTRIES,
+    #[cfg(target_arch = "x86_64")]
+    avx2::matmul_q8::ENTRIES,
+    #[cfg(target_arch = "x86_64")]
+    avx2::quantize_act::ENTRIES,
 ];
 
 /// Every kernel there is for this architecture, also those that this CPU cannot run, lowest level first.

@@ -1,6 +1,6 @@
 //! Every quantized type against values made by the `gguf` Python package (tests/scripts/golden_blocks.py).
 
-use qorus_kernels::{Type, scalar};
+use qorus_kernels::{Isa, Kernels, Type};
 
 fn take<'a>(bytes: &mut &'a [u8], n: usize) -> &'a [u8] {
     let (head, tail) = bytes.split_at(n);
@@ -15,13 +15,14 @@ fn number(bytes: &mut &[u8]) -> u32 {
 #[test]
 fn golden_values() {
     let mut bytes: &[u8] = include_bytes!("golden/blocks.bin");
+    let kernels = Kernels::new(Isa::Scalar).unwrap();
     let mut seen = Vec::new();
     while !bytes.is_empty() {
         let (id, size, count) = (number(&mut bytes), number(&mut bytes), number(&mut bytes));
         let ty = Type::from_id(id).unwrap();
         let blocks = take(&mut bytes, size as usize);
         let mut values = vec![f32::NAN; count as usize];
-        scalar::dequantize::for_type(ty).unwrap()(blocks, &mut values);
+        kernels.dequantize(ty, blocks, &mut values);
         for (i, value) in values.iter().enumerate() {
             let expected = f32::from_bits(number(&mut bytes));
             assert_eq!(value.to_bits(), expected.to_bits(), "{ty:?} {i}: {value} for {expected}");

@@ -58,19 +58,32 @@ impl Lanes for V8 {
     #[inline(always)]
     unsafe fn load4(rows: Rows) -> Self {
         // SAFETY: promised by the caller.
-        let row = |r: usize| unsafe { rows.ptr.add(r * rows.stride).cast::<i32>().read_unaligned() };
-        // SAFETY: as before.
-        V8(unsafe { _mm256_setr_epi32(row(0), row(1), row(2), row(3), row(4), row(5), row(6), row(7)) })
+        unsafe {
+            macro_rules! row {
+                ($r:literal) => {
+                    rows.ptr.add($r * rows.stride).cast::<i32>().read_unaligned()
+                };
+            }
+            V8(_mm256_setr_epi32(row!(0), row!(1), row!(2), row!(3), row!(4), row!(5), row!(6), row!(7)))
+        }
     }
 
     #[inline(always)]
     unsafe fn load16(rows: Rows) -> [Self; 4] {
         // SAFETY: promised by the caller.
         unsafe {
-            let row = |r: usize| _mm_loadu_si128(rows.ptr.add(r * rows.stride).cast());
-            // Rows i and i + 4 in the halves, then a transposition of 4 x 4 lanes in each half.
-            let pair = |i: usize| _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(row(i)), row(i + 4));
-            let (a, b, c, d) = (pair(0), pair(1), pair(2), pair(3));
+            macro_rules! row {
+                ($r:expr) => {
+                    _mm_loadu_si128(rows.ptr.add($r * rows.stride).cast())
+                };
+            }
+            // Rows r and r + 4 in the halves, then a transposition of 4 x 4 lanes in each half.
+            macro_rules! pair {
+                ($r:literal) => {
+                    _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(row!($r)), row!($r + 4))
+                };
+            }
+            let (a, b, c, d) = (pair!(0), pair!(1), pair!(2), pair!(3));
             let (ab0, ab1) = (_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
             let (cd0, cd1) = (_mm256_unpacklo_epi32(c, d), _mm256_unpackhi_epi32(c, d));
             [
@@ -85,7 +98,6 @@ impl Lanes for V8 {
     ops! {
         and(b) => _mm256_and_si256;
         or(b) => _mm256_or_si256;
-        add8(b) => _mm256_add_epi8;
         sub8(b) => _mm256_sub_epi8;
         add32(b) => _mm256_add_epi32;
     }
@@ -111,7 +123,7 @@ impl Lanes for V8 {
                 _mm256_set1_epi8((i / 2) as i8),
                 _mm256_broadcastsi128_si256(_mm_setr_epi32(0, 0x0404_0404, 0x0808_0808, 0x0c0c_0c0c)),
             );
-            let bits = _mm256_set1_epi32(if i % 2 == 0 { 0x0804_0201 } else { 0x8040_2010_u32 as i32 });
+            let bits = _mm256_set1_epi32(if i & 1 == 0 { 0x0804_0201 } else { 0x8040_2010_u32 as i32 });
             let found = _mm256_and_si256(_mm256_shuffle_epi8(self.0, spread), bits);
             V8(_mm256_cmpeq_epi8(found, bits))
         }

@@ -1,14 +1,19 @@
 //! Activations to 8 bits, 32 at a time.
 
 use crate::scalar::quantize_act::TINY;
+use crate::table::{Entry, Func};
+use crate::{Isa, Type};
 use core::arch::x86_64::*;
+
+/// The kernels of this file.
+pub const ENTRIES: &[Entry] = &[Entry::new("quantize_act", Type::F32, Isa::Avx2, Func::QuantizeAct(quantize_act))];
 
 /// The conversion of [`crate::scalar::quantize_act`].
 ///
 /// # Safety
 /// The CPU has AVX2; lengths as `Kernels::quantize_act` demands.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub unsafe fn quantize_act(x: &[f32], q: &mut [i8], d: &mut [f32], sums: &mut [i16]) {
+unsafe fn quantize_act(x: &[f32], q: &mut [i8], d: &mut [f32], sums: &mut [i16]) {
     let blocks = x.as_chunks::<32>().0.iter().zip(q.as_chunks_mut::<32>().0);
     for ((x, q), (d, sums)) in blocks.zip(d.iter_mut().zip(sums.as_chunks_mut::<2>().0)) {
         // SAFETY: the block holds four vectors.

@@ -74,17 +74,6 @@ fn scale_min(p: &[u8; 12], sub: usize) -> (u8, u8) {
     }
 }
 
-/// The 12 bytes that [`scale_min`] reads, from 8 scales and 8 minimums of 6 bits.
-pub(super) fn pack_scale_min(sc: &[u8; 8], m: &[u8; 8]) -> [u8; 12] {
-    let mut p = [0; 12];
-    for j in 0..4 {
-        p[j] = sc[j] & 63 | sc[j + 4] >> 4 << 6;
-        p[j + 4] = m[j] & 63 | m[j + 4] >> 4 << 6;
-        p[j + 8] = sc[j + 4] & 15 | m[j + 4] << 4;
-    }
-    p
-}
-
 #[inline(always)]
 fn scales_6bit(d: [u8; 2], dmin: [u8; 2], packed: &[u8; 12], sub: usize) -> Scales {
     let (sc, m) = scale_min(packed, sub);

@@ -76,21 +76,20 @@ fn f16(bytes: [u8; 2]) -> f32 {
     half::f16::from_le_bytes(bytes).to_f32()
 }
 
-/// Runs `$body` with `$block` naming the [`QuantBlock`] of storage type `$ty`, or `$other` when it is not quantized.
-macro_rules! with_block {
-    ($ty:expr, $block:ident => $body:expr, $other:expr) => {
-        $crate::blocks::with_block!(@list $ty, $block, $body, $other;
+/// A list of table entries: one for each quantized type, `$f` being a function generic over its block.
+macro_rules! block_entries {
+    ($op:literal, $isa:ident, $func:ident($f:ident)) => {
+        $crate::blocks::block_entries!(@list $op, $isa, $func, $f;
             Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K IQ4_NL IQ4_XS
             IQ2_XXS IQ2_XS IQ2_S IQ3_XXS IQ3_S IQ1_S IQ1_M)
     };
-    (@list $ty:expr, $block:ident, $body:expr, $other:expr; $($name:ident)*) => {
-        match $ty {
-            $($crate::Type::$name => {
-                type $block = $crate::blocks::$name;
-                $body
-            })*
-            _ => $other,
-        }
+    (@list $op:literal, $isa:ident, $func:ident, $f:ident; $($block:ident)*) => {
+        &[$($crate::table::Entry::new(
+            $op,
+            $crate::Type::$block,
+            $crate::Isa::$isa,
+            $crate::table::Func::$func($f::<$crate::blocks::$block>),
+        ),)*]
     };
 }
-pub(crate) use with_block;
+pub(crate) use block_entries;

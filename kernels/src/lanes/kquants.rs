@@ -1,9 +1,8 @@
 //! The k-quants and IQ4_XS with rows in the lanes.
 
 use super::legacy::nibbles;
-use super::{ChunkScales, LaneBlock, Lanes, Rows, Sink};
+use super::{ChunkScales, Floats, LaneBlock, Lanes, Rows, Sink};
 use crate::blocks::{IQ4_VALUES, IQ4_XS, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K};
-use crate::lanes::Floats;
 use core::mem::offset_of;
 
 /// Byte `i` of each lane, unsigned.
@@ -29,17 +28,6 @@ unsafe fn load32<V: Lanes>(rows: Rows) -> [V; 8] {
     [a, b, c, d, e, f, g, h]
 }
 
-#[inline(always)]
-fn zip<V: Lanes>(a: [V; 8], b: [V; 8], f: impl Fn(V, V) -> V) -> [V; 8] {
-    let mut c = a;
-    let mut i = 0;
-    while i < 8 {
-        c[i] = f(a[i], b[i]);
-        i += 1;
-    }
-    c
-}
-
 /// The 16 bytes that Q4_K and Q5_K begin with: `d`, `dmin` and eight pairs of 6 bits.
 ///
 /// # Safety
@@ -48,8 +36,8 @@ fn zip<V: Lanes>(a: [V; 8], b: [V; 8], f: impl Fn(V, V) -> V) -> [V; 8] {
 unsafe fn scales_6bit<V: Lanes>(rows: Rows, out: &mut ChunkScales<V>) {
     // SAFETY: promised by the caller.
     let ([head, sc, m, top], six, four, two, low, minus) = unsafe {
-        let masks = [0x3f3f_3f3f, 0x0f0f_0f0f, 0x3030_3030, 255].map(|mask| V::splat(mask));
-        (V::load16(rows), masks[0], masks[1], masks[2], masks[3], V::Floats::splat(-1.0))
+        let (six, four, two) = (V::splat(0x3f3f_3f3f), V::splat(0x0f0f_0f0f), V::splat(0x3030_3030));
+        (V::load16(rows), six, four, two, V::splat(255), V::Floats::splat(-1.0))
     };
     let (d, dmin) = (head.half_float(), head.shr(16).half_float().mul(minus));
     let sc = [sc.and(six), top.and(four).or(sc.shr(2).and(two))];
@@ -75,8 +63,8 @@ impl LaneBlock for Q4_K {
             // SAFETY: the reads stay inside `qs`.
             unsafe {
                 let (qs, mask) = (load32::<V>(rows.at(offset_of!(Q4_K, qs) + 32 * pair)), V::splat(0x0f0f_0f0f));
-                sink.group(2 * pair, qs.map(|v| v.and(mask)));
-                sink.group(2 * pair + 1, qs.map(|v| v.shr(4).and(mask)));
+                sink.group(2 * pair, each8!(i => qs[i].and(mask)));
+                sink.group(2 * pair + 1, each8!(i => qs[i].shr(4).and(mask)));
             }
         }
     }
@@ -97,9 +85,9 @@ impl LaneBlock for Q5_K {
             let mut qh = load32::<V>(rows.at(offset_of!(Q5_K, qh)));
             for pair in 0..4 {
                 let qs = load32::<V>(rows.at(offset_of!(Q5_K, qs) + 32 * pair));
-                sink.group(2 * pair, zip(qs, qh, |q, h| q.and(four).or(h.and(one).shl(4))));
-                sink.group(2 * pair + 1, zip(qs, qh, |q, h| q.shr(4).and(four).or(h.shr(1).and(one).shl(4))));
-                qh = qh.map(|h| h.shr(2));
+                sink.group(2 * pair, each8!(i => qs[i].and(four).or(qh[i].and(one).shl(4))));
+                sink.group(2 * pair + 1, each8!(i => qs[i].shr(4).and(four).or(qh[i].shr(1).and(one).shl(4))));
+                qh = each8!(i => qh[i].shr(2));
             }
         }
     }
@@ -113,7 +101,9 @@ impl LaneBlock for Q6_K {
             let d = V::load4(rows.at(offset_of!(Q6_K, d) - 2)).shr(16).half_float();
             let scales = V::load16(rows.at(offset_of!(Q6_K, scales)));
             for g in 0..8 {
-                out.s[g] = [0, 1].map(|h| d.mul(signed_byte(scales[g / 2], g % 2 * 2 + h).float()));
+                for h in 0..2 {
+                    out.s[g][h] = d.mul(signed_byte(scales[g / 2], g % 2 * 2 + h).float());
+                }
             }
         }
     }
@@ -127,10 +117,10 @@ impl LaneBlock for Q6_K {
                 let ql = rows.at(offset_of!(Q6_K, ql) + 64 * half);
                 let (a, b) = (load32::<V>(ql), load32::<V>(ql.at(32)));
                 let qh = load32::<V>(rows.at(offset_of!(Q6_K, qh) + 32 * half));
-                sink.group(4 * half, zip(a, qh, |q, h| q.and(four).or(h.shl(4).and(two))));
-                sink.group(4 * half + 1, zip(b, qh, |q, h| q.and(four).or(h.shl(2).and(two))));
-                sink.group(4 * half + 2, zip(a, qh, |q, h| q.shr(4).and(four).or(h.and(two))));
-                sink.group(4 * half + 3, zip(b, qh, |q, h| q.shr(4).and(four).or(h.shr(2).and(two))));
+                sink.group(4 * half, each8!(i => a[i].and(four).or(qh[i].shl(4).and(two))));
+                sink.group(4 * half + 1, each8!(i => b[i].and(four).or(qh[i].shl(2).and(two))));
+                sink.group(4 * half + 2, each8!(i => a[i].shr(4).and(four).or(qh[i].and(two))));
+                sink.group(4 * half + 3, each8!(i => b[i].shr(4).and(four).or(qh[i].shr(2).and(two))));
             }
         }
     }
@@ -145,9 +135,11 @@ impl LaneBlock for Q2_K {
             let (d, dmin) = (head.half_float(), head.shr(16).half_float().mul(V::Floats::splat(-1.0)));
             let (scales, four) = (V::load16(rows.at(offset_of!(Q2_K, scales))), V::splat(15));
             for g in 0..8 {
-                let sc = [0, 1].map(|h| scales[g / 2].shr(8 * (g as i32 % 2 * 2 + h)));
-                out.s[g] = sc.map(|sc| d.mul(sc.and(four).float()));
-                out.m[g] = sc.map(|sc| dmin.mul(sc.shr(4).and(four).float()));
+                for h in 0..2 {
+                    let sc = scales[g / 2].shr(8 * (g % 2 * 2 + h) as i32);
+                    out.s[g][h] = d.mul(sc.and(four).float());
+                    out.m[g][h] = dmin.mul(sc.shr(4).and(four).float());
+                }
             }
         }
     }
@@ -159,8 +151,8 @@ impl LaneBlock for Q2_K {
             unsafe {
                 let (mut qs, two) = (load32::<V>(rows.at(offset_of!(Q2_K, qs) + 32 * half)), V::splat(0x0303_0303));
                 for g in 0..4 {
-                    sink.group(4 * half + g, qs.map(|q| q.and(two)));
-                    qs = qs.map(|q| q.shr(2));
+                    sink.group(4 * half + g, each8!(i => qs[i].and(two)));
+                    qs = each8!(i => qs[i].shr(2));
                 }
             }
         }
@@ -175,18 +167,17 @@ impl LaneBlock for Q3_K {
             let d = V::load4(rows.at(offset_of!(Q3_K, d) - 2)).shr(16).half_float();
             let [_, a, b, top] = V::load16(rows.at(offset_of!(Q3_K, scales) - 4));
             let (four, two) = (V::splat(0x0f0f_0f0f), V::splat(0x3030_3030));
-            let (bias, sign) = (
-                V::splat(0x2020_2020),
-                [
-                    a.and(four).or(top.shl(4).and(two)),
-                    b.and(four).or(top.shl(2).and(two)),
-                    a.shr(4).and(four).or(top.and(two)),
-                    b.shr(4).and(four).or(top.shr(2).and(two)),
-                ],
-            );
-            let scales = sign.map(|sc| sc.sub8(bias));
+            let bias = V::splat(0x2020_2020);
+            let scales = [
+                a.and(four).or(top.shl(4).and(two)).sub8(bias),
+                b.and(four).or(top.shl(2).and(two)).sub8(bias),
+                a.shr(4).and(four).or(top.and(two)).sub8(bias),
+                b.shr(4).and(four).or(top.shr(2).and(two)).sub8(bias),
+            ];
             for g in 0..8 {
-                out.s[g] = [0, 1].map(|h| d.mul(signed_byte(scales[g / 2], g % 2 * 2 + h).float()));
+                for h in 0..2 {
+                    out.s[g][h] = d.mul(signed_byte(scales[g / 2], g % 2 * 2 + h).float());
+                }
             }
         }
     }
@@ -200,8 +191,8 @@ impl LaneBlock for Q3_K {
             for half in 0..2 {
                 let mut qs = load32::<V>(rows.at(offset_of!(Q3_K, qs) + 32 * half));
                 for g in 0..4 {
-                    sink.group(4 * half + g, zip(qs, high, |q, h| q.and(two).or(h.and(one).shl(2))));
-                    (qs, high) = (qs.map(|q| q.shr(2)), high.map(|h| h.shr(1)));
+                    sink.group(4 * half + g, each8!(i => qs[i].and(two).or(high[i].and(one).shl(2))));
+                    (qs, high) = (each8!(i => qs[i].shr(2)), each8!(i => high[i].shr(1)));
                 }
             }
         }
@@ -231,7 +222,7 @@ impl LaneBlock for IQ4_XS {
             unsafe {
                 let values = V::table(&IQ4_VALUES);
                 let index = nibbles::<V>(rows.at(offset_of!(IQ4_XS, qs) + 16 * g));
-                sink.group(g, index.map(|index| index.look_up(values)));
+                sink.group(g, each8!(i => index[i].look_up(values)));
             }
         }
     }

@@ -12,9 +12,7 @@ use core::mem::offset_of;
 pub(super) unsafe fn nibbles<V: Lanes>(rows: Rows) -> [V; 8] {
     // SAFETY: promised by the caller.
     let (bytes, mask) = unsafe { (V::load16(rows), V::splat(0x0f0f_0f0f)) };
-    let [a, b, c, d] = bytes;
-    let high = |v: V| v.shr(4).and(mask);
-    [a.and(mask), b.and(mask), c.and(mask), d.and(mask), high(a), high(b), high(c), high(d)]
+    each8!(i => if i < 4 { bytes[i].and(mask) } else { bytes[i - 4].shr(4).and(mask) })
 }
 
 /// Nibbles with the fifth bits of `qh`.
@@ -24,13 +22,8 @@ pub(super) unsafe fn nibbles<V: Lanes>(rows: Rows) -> [V; 8] {
 #[inline(always)]
 unsafe fn five_bits<V: Lanes>(qs: Rows, qh: Rows) -> [V; 8] {
     // SAFETY: promised by the caller.
-    let (mut codes, qh, sixteen) = unsafe { (nibbles::<V>(qs), V::load4(qh), V::splat(0x1010_1010)) };
-    let mut i = 0;
-    while i < 8 {
-        codes[i] = codes[i].or(qh.bit_mask(i).and(sixteen));
-        i += 1;
-    }
-    codes
+    let (codes, qh, sixteen) = unsafe { (nibbles::<V>(qs), V::load4(qh), V::splat(0x1010_1010)) };
+    each8!(i => codes[i].or(qh.bit_mask(i).and(sixteen)))
 }
 
 /// Implements [`LaneBlock`] for blocks of one group that begin with `d`, and `m` if they have it.
@@ -73,5 +66,6 @@ one_group!(Q8_0, |rows| {
 });
 one_group!(IQ4_NL, |rows| {
     let values = V::table(&IQ4_VALUES);
-    nibbles::<V>(rows.at(offset_of!(IQ4_NL, qs))).map(|index| index.look_up(values))
+    let index = nibbles::<V>(rows.at(offset_of!(IQ4_NL, qs)));
+    each8!(i => index[i].look_up(values))
 });

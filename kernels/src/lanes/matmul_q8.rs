@@ -32,23 +32,23 @@ pub(crate) unsafe fn matmul_q8<V: Lanes, B: LaneBlock>(w: &[u8], x: &ActQ8, y: &
     let (n, row_bytes) = (y.cols(), x.k / (B::GROUPS * GROUP) * size_of::<B>());
     debug_assert_eq!(w.len(), n * row_bytes);
     if n < V::N {
-        return scalar::matmul_q8::blocks::<B>(w, x, y, panel);
+        return scalar::matmul_q8::matmul_q8::<B>(w, x, y, panel);
     }
     // The last vector of rows overlaps the one before rather than being shorter: what is computed twice has the same bits.
     let rows = |r: usize| Rows { ptr: w[r * row_bytes..].as_ptr(), stride: row_bytes };
     let last = n - V::N;
     if x.rows <= STREAMED {
         for r in (0..n).step_by(V::N).map(|r| r.min(last)) {
-            for t in (0..x.rows).step_by(4) {
-                // SAFETY: `V::N` rows begin at `r`, and up to four rows of activations at `t`.
-                unsafe {
+            let mut t = 0;
+            while t < x.rows {
+                // SAFETY: `V::N` rows begin at `r`, and so many rows of activations at `t`.
+                t += unsafe {
                     match x.rows - t {
                         1 => stream::<V, B, 1>(rows(r), x, t, y, r),
-                        2 => stream::<V, B, 2>(rows(r), x, t, y, r),
-                        3 => stream::<V, B, 3>(rows(r), x, t, y, r),
+                        2 | 3 => stream::<V, B, 2>(rows(r), x, t, y, r),
                         _ => stream::<V, B, 4>(rows(r), x, t, y, r),
                     }
-                }
+                };
             }
         }
         return;
@@ -114,7 +114,7 @@ struct Multiply<'a, V: Lanes, B, const T: usize> {
 impl<V: Lanes, B: LaneBlock, const T: usize> Sink<V> for Multiply<'_, V, B, T> {
     #[inline(always)]
     unsafe fn group(&mut self, g: usize, codes: [V; 8]) {
-        let codes = codes.map(|v| v.prepare::<B>());
+        let codes = each8!(i => codes[i].prepare::<B>());
         for t in 0..T {
             // SAFETY: promised by the caller; the group lies inside the row of activations.
             self.y[t] = unsafe {
@@ -125,12 +125,18 @@ impl<V: Lanes, B: LaneBlock, const T: usize> Sink<V> for Multiply<'_, V, B, T> {
     }
 }
 
-/// One vector of weight rows times the `T` rows of activations at `t`, to column `r`.
+/// One vector of weight rows times the `T` rows of activations at `t`, to column `r`. Returns `T`.
 ///
 /// # Safety
 /// The CPU has the instruction set; the rows of weights and of activations are there.
 #[inline(always)]
-unsafe fn stream<V: Lanes, B: LaneBlock, const T: usize>(rows: Rows, x: &ActQ8, t: usize, y: &mut TileMut, r: usize) {
+unsafe fn stream<V: Lanes, B: LaneBlock, const T: usize>(
+    rows: Rows,
+    x: &ActQ8,
+    t: usize,
+    y: &mut TileMut,
+    r: usize,
+) -> usize {
     // SAFETY: promised by the caller; a chunk never exceeds the row.
     unsafe {
         let zero = V::Floats::splat(0.0);
@@ -155,6 +161,7 @@ unsafe fn stream<V: Lanes, B: LaneBlock, const T: usize>(rows: Rows, x: &ActQ8, 
             sums.store(y.row_mut(t + i)[r..r + V::N].as_mut_ptr());
         }
     }
+    T
 }
 
 /// Groups are laid into a panel: codes, scales, minimums, as many vectors as [`Panel::SIZE`] says.
@@ -181,12 +188,13 @@ impl<V: Lanes, B: LaneBlock> Panel<'_, V, B> {
         unsafe {
             let scales = group.add(8).cast::<V::Floats>();
             let mins = scales.add(Self::SCALES);
-            let two = |at: *const V::Floats, count| match count {
-                2 => [at.read(), at.add(1).read()],
-                1 => [at.read(); 2],
-                _ => [V::Floats::splat(0.0); 2],
-            };
-            (group.cast::<[V; 8]>().read(), two(scales, Self::SCALES), two(mins, Self::MINS))
+            let mut numbers = [[V::Floats::splat(0.0); 2]; 2];
+            for (numbers, (at, count)) in numbers.iter_mut().zip([(scales, Self::SCALES), (mins, Self::MINS)]) {
+                for (i, number) in numbers.iter_mut().enumerate().take(count) {
+                    *number = at.add(i).read();
+                }
+            }
+            (group.cast::<[V; 8]>().read(), numbers[0], numbers[1])
         }
     }
 }
@@ -197,7 +205,7 @@ impl<V: Lanes, B: LaneBlock> Sink<V> for Panel<'_, V, B> {
         // SAFETY: promised by the caller; the group lies inside the panel.
         unsafe {
             let group = self.to.add(g * Self::SIZE);
-            group.cast::<[V; 8]>().write(codes.map(|v| v.prepare::<B>()));
+            group.cast::<[V; 8]>().write(each8!(i => codes[i].prepare::<B>()));
             let scales = group.add(8).cast::<V::Floats>();
             for i in 0..Self::SCALES {
                 scales.add(i).write(self.scales.s[g][i]);
@@ -214,6 +222,7 @@ impl<V: Lanes, B: LaneBlock> Sink<V> for Panel<'_, V, B> {
 /// # Safety
 /// The CPU has the instruction set; the rows of weights are there, and the panel has room for them.
 #[inline(always)]
+#[allow(clippy::needless_range_loop)] // a group is a place in the panel and in the activations too
 unsafe fn panels<V: Lanes, B: LaneBlock, const P: usize>(
     rows: [Rows; P],
     x: &ActQ8,
@@ -227,7 +236,10 @@ unsafe fn panels<V: Lanes, B: LaneBlock, const P: usize>(
         let mut scales = ChunkScales { s: [[zero; 2]; CHUNK], m: [[zero; 2]; CHUNK] };
         let mut act = [[GroupAct::default(); STRETCH]; TILE];
         let groups = x.k / GROUP;
-        let panels: [*mut V; P] = core::array::from_fn(|p| panel.add(p * STRETCH * Panel::<V, B>::SIZE));
+        let mut panels = [panel; P];
+        for (p, panel) in panels.iter_mut().enumerate() {
+            *panel = panel.add(p * STRETCH * Panel::<V, B>::SIZE);
+        }
         for first in (0..groups).step_by(STRETCH) {
             let stretch = STRETCH.min(groups - first);
             for (rows, panel) in rows.iter().zip(panels) {
@@ -245,11 +257,16 @@ unsafe fn panels<V: Lanes, B: LaneBlock, const P: usize>(
                 for i in 0..tile {
                     prepare::<B>(x, t + i, first, V::offset(B::CODES), &mut act[i][..stretch]);
                     if first > 0 {
-                        sums[i] = r.map(|r| V::Floats::load(y.row_mut(t + i)[r..r + V::N].as_ptr()));
+                        for (sum, r) in sums[i].iter_mut().zip(r) {
+                            *sum = V::Floats::load(y.row_mut(t + i)[r..r + V::N].as_ptr());
+                        }
                     }
                 }
                 for g in 0..stretch {
-                    let weights = panels.map(|panel| Panel::<V, B>::read(panel.add(g * Panel::<V, B>::SIZE)));
+                    let mut weights = [([V::splat(0); 8], [zero; 2], [zero; 2]); P];
+                    for (weights, panel) in weights.iter_mut().zip(panels) {
+                        *weights = Panel::<V, B>::read(panel.add(g * Panel::<V, B>::SIZE));
+                    }
                     let start = x.q.as_ptr().add(t * x.k + (first + g) * GROUP);
                     for i in 0..tile {
                         for (sum, (codes, s, m)) in sums[i].iter_mut().zip(&weights) {

@@ -5,11 +5,26 @@
 //! instructions for every lane, and products with a broadcast activation accumulate per row with no sum across
 //! lanes. What a format needs is written once over [`Lanes`], what an instruction set needs once in its `lanes.rs`.
 
+/// An array of eight values, `$i` counting from 0. Code over [`Lanes`] has no closures: one that is not inlined would be
+/// compiled without the instruction set, and every vector operation in it would become a call.
+macro_rules! each8 {
+    ($i:ident => $value:expr) => {
+        each8!(@list $i, $value; 0 1 2 3 4 5 6 7)
+    };
+    (@list $i:ident, $value:expr; $($n:literal)*) => {
+        [$({
+            let $i: usize = $n;
+            $value
+        }),*]
+    };
+}
 mod act;
 mod iq;
 mod kquants;
 mod legacy;
 pub(crate) mod matmul_q8;
+
+pub(crate) use matmul_q8::PANEL_BYTES;
 
 use crate::blocks::{Codes, QuantBlock};
 
@@ -49,7 +64,6 @@ pub trait Lanes: Copy {
     /// As `shr`, copies of the sign coming in.
     fn sar(self, n: i32) -> Self;
     /// By bytes.
-    fn add8(self, b: Self) -> Self;
     fn sub8(self, b: Self) -> Self;
     /// By lanes.
     fn add32(self, b: Self) -> Self;

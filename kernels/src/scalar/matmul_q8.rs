@@ -6,12 +6,16 @@
 //! exact in any order, so every kernel that keeps to this order of groups has the same bits, for one row of
 //! activations or many.
 
+use crate::TileMut;
 use crate::act::ActQ8;
-use crate::blocks::{GROUP, QuantBlock, with_block};
-use crate::{TileMut, Type};
+use crate::blocks::{GROUP, QuantBlock, block_entries};
+use crate::table::Entry;
+
+/// The kernels of this file.
+pub const ENTRIES: &[Entry] = block_entries!("matmul_q8", Scalar, MatmulQ8(matmul_q8));
 
 /// `y[t][r] = sum over k of x[t][k] * w[r][k]`, with `w` rows of type `B`.
-pub fn blocks<B: QuantBlock>(w: &[u8], x: &ActQ8, y: &mut TileMut, _panel: &mut [u8]) {
+pub fn matmul_q8<B: QuantBlock>(w: &[u8], x: &ActQ8, y: &mut TileMut, _panel: &mut [u8]) {
     let row_bytes = x.k / (B::GROUPS * GROUP) * size_of::<B>();
     for r in 0..y.cols() {
         row::<B>(&w[r * row_bytes..][..row_bytes], x, y, r);
@@ -52,9 +56,4 @@ pub fn row<B: QuantBlock>(w: &[u8], x: &ActQ8, y: &mut TileMut, r: usize) {
             }
         }
     }
-}
-
-/// The function for storage type `ty`, if that is a quantized one.
-pub fn for_type(ty: Type) -> Option<fn(&[u8], &ActQ8, &mut TileMut, &mut [u8])> {
-    with_block!(ty, B => Some(blocks::<B>), None)
 }

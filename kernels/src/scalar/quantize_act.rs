@@ -1,5 +1,11 @@
 //! Activations to 8 bits, in blocks of 32.
 
+use crate::table::{Entry, Func};
+use crate::{Isa, Type};
+
+/// The kernels of this file.
+pub const ENTRIES: &[Entry] = &[Entry::new("quantize_act", Type::F32, Isa::Scalar, Func::QuantizeAct(quantize_act))];
+
 /// Blocks whose greatest magnitude is below this are zero: their scale would leave the normal range.
 pub const TINY: f32 = 1.0 / (1u128 << 100) as f32;
 
@@ -8,7 +14,7 @@ pub const TINY: f32 = 1.0 / (1u128 << 100) as f32;
 /// so that every product with it is NaN.
 ///
 /// Lengths: `x` and `q` a multiple of 32, `d` one 32nd of it, `sums` one 16th.
-pub fn quantize_act(x: &[f32], q: &mut [i8], d: &mut [f32], sums: &mut [i16]) {
+fn quantize_act(x: &[f32], q: &mut [i8], d: &mut [f32], sums: &mut [i16]) {
     let blocks = x.as_chunks::<32>().0.iter().zip(q.as_chunks_mut::<32>().0);
     for ((x, q), (d, sums)) in blocks.zip(d.iter_mut().zip(sums.as_chunks_mut::<2>().0)) {
         // Magnitudes compare as their bits do, and every NaN is above infinity.
