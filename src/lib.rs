@@ -8,6 +8,7 @@ pub mod memory;
 pub mod models;
 pub mod ops;
 pub mod threads;
+pub mod tokenizer;
 
 pub use error::{Code, Error, Result};
 pub use qorus_kernels::{Isa, Type};
