@@ -108,16 +108,10 @@ pub(super) fn room(counts: Counts) -> usize {
 }
 
 /// The tokens that end a turn or a text: those of `NAMES`, and those that the file names.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(super) struct Ends {
     ids: [u32; 32],
     len: usize,
-}
-
-impl Default for Ends {
-    fn default() -> Self {
-        Ends { ids: [0; 32], len: 0 }
-    }
 }
 
 impl Ends {
