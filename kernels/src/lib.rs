@@ -15,7 +15,7 @@ pub mod blocks;
 mod calls;
 pub mod dtype;
 pub mod isa;
-mod lanes;
+mod rows;
 pub mod math;
 pub mod order;
 pub mod real;

@@ -4,7 +4,7 @@
 //! AVX2, FMA and F16C; that is what every `unsafe` block below rests on.
 
 use crate::blocks::{Codes, QuantBlock};
-use crate::lanes::{Floats, Lanes, Rows};
+use crate::rows::{Floats, Lanes, Rows};
 use core::arch::x86_64::*;
 
 /// Eight 32-bit lanes.
