@@ -7,18 +7,25 @@
 //! same roundings in the same order (see [`order`]): the scalar function is not an approximation of
 //! its twins but gives the same bits.
 
+#[cfg(target_arch = "x86_64")]
+#[macro_use]
+pub mod lanes;
+
 pub mod act;
 pub mod attend;
 #[cfg(target_arch = "x86_64")]
 pub mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub mod avx512;
 pub mod blocks;
 mod calls;
 pub mod dtype;
+pub mod exercise;
 pub mod isa;
-mod rows;
 pub mod math;
 pub mod order;
 pub mod real;
+mod rows;
 pub mod scalar;
 pub mod table;
 pub mod tile;

@@ -6,9 +6,10 @@
 
 use crate::act::ActQ8;
 use crate::attend::AttendBlock;
-#[cfg(target_arch = "x86_64")]
-use crate::avx2;
 use crate::{Isa, TileMut, Type, scalar};
+#[cfg(target_arch = "x86_64")]
+use crate::{avx2, avx512};
+use core::fmt;
 
 /// `(w, x, y, panel)`.
 pub type MatmulQ8 = unsafe fn(&[u8], &ActQ8, &mut TileMut, &mut [u8]);
@@ -83,6 +84,13 @@ impl Entry {
     }
 }
 
+impl fmt::Display for Entry {
+    /// As in `matmul_f32 F16 avx2`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.op, self.ty.name(), self.isa.name())
+    }
+}
+
 /// The lists of all files, lowest level first.
 const LISTS: &[&[Entry]] = &[
     scalar::activation::ENTRIES,
@@ -100,6 +108,10 @@ const LISTS: &[&[Entry]] = &[
     avx2::matmul_q8::ENTRIES,
     #[cfg(target_arch = "x86_64")]
     avx2::quantize_act::ENTRIES,
+    #[cfg(target_arch = "x86_64")]
+    avx2::lanes::ENTRIES,
+    #[cfg(target_arch = "x86_64")]
+    avx512::lanes::ENTRIES,
 ];
 
 /// Every kernel there is for this architecture, also those that this CPU cannot run, lowest level first.
@@ -200,7 +212,7 @@ mod tests {
                 continue;
             };
             for entry in entries().filter(|entry| entry.isa <= isa) {
-                assert!(kernels.has(entry.op, entry.ty), "{} {}", entry.op, entry.ty.name());
+                assert!(kernels.has(entry.op, entry.ty), "{entry}");
             }
         }
     }
@@ -210,8 +222,8 @@ mod tests {
         for entry in entries() {
             let twins =
                 |isa| entries().filter(|other| (other.op, other.ty, other.isa) == (entry.op, entry.ty, isa)).count();
-            assert_eq!(twins(Isa::Scalar), 1, "{} {} {}", entry.op, entry.ty.name(), entry.isa.name());
-            assert_eq!(twins(entry.isa), 1, "{} {} {}", entry.op, entry.ty.name(), entry.isa.name());
+            assert_eq!(twins(Isa::Scalar), 1, "scalar twins of {entry}");
+            assert_eq!(twins(entry.isa), 1, "rows of {entry}");
         }
     }
 

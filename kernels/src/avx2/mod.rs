@@ -1,5 +1,9 @@
-//! Twins for AVX2 with FMA and F16C.
+//! Kernels for AVX2 with FMA and F16C.
 
-pub(crate) mod rows;
+pub mod lanes;
 pub mod matmul_q8;
 pub mod quantize_act;
+pub(crate) mod rows;
+mod simd;
+
+pub use simd::Avx2;

@@ -12,23 +12,25 @@ pub const ENTRIES: &[Entry] = &[
     Entry::new("rope_neox", Type::F32, Isa::Scalar, Func::Rope(rope_neox::<f32>)),
 ];
 
+/// The pair `(a, b)` turned by an angle.
 #[inline(always)]
-fn rotate<R: Real>(x: &mut [R], i: usize, j: usize, cos: R, sin: R) {
-    let (a, b) = (x[i], x[j]);
-    x[i] = a.mul_add(cos, -(b * sin));
-    x[j] = b.mul_add(cos, a * sin);
+pub fn rotate<R: Real>(a: R, b: R, cos: R, sin: R) -> (R, R) {
+    (a.mul_add(cos, -(b * sin)), b.mul_add(cos, a * sin))
 }
 
 /// Rotates the neighbours `(2i, 2i + 1)`.
+#[inline(always)]
 pub fn rope_norm<R: Real>(x: &mut [R], cos: &[R], sin: &[R]) {
     for (i, (cos, sin)) in cos.iter().zip(sin).enumerate() {
-        rotate(x, 2 * i, 2 * i + 1, *cos, *sin);
+        (x[2 * i], x[2 * i + 1]) = rotate(x[2 * i], x[2 * i + 1], *cos, *sin);
     }
 }
 
 /// Rotates `(i, i + n)`, n being the number of angles.
+#[inline(always)]
 pub fn rope_neox<R: Real>(x: &mut [R], cos: &[R], sin: &[R]) {
-    for (i, (c, s)) in cos.iter().zip(sin).enumerate() {
-        rotate(x, i, i + cos.len(), *c, *s);
+    let n = cos.len();
+    for (i, (cos, sin)) in cos.iter().zip(sin).enumerate() {
+        (x[i], x[i + n]) = rotate(x[i], x[i + n], *cos, *sin);
     }
 }

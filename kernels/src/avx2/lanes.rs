@@ -1,0 +1,11 @@
+//! The float operations of [`crate::lanes`] on AVX2.
+//!
+//! Sixteen sums are two of the sixteen registers, so a product tile of 2 x 3 takes twelve and leaves four
+//! for what is loaded; one activation row alone streams four weight rows at once.
+
+use super::Avx2;
+use crate::lanes::{activation, attend, matmul_f32, norm, rope, softmax, stored, vector};
+use crate::table::{Entry, Func};
+use crate::{Isa, Type};
+
+entries! { Avx2, Avx2, "avx2,fma,f16c", tile: 2, 3, 4 }

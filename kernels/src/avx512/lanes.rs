@@ -1,0 +1,11 @@
+//! The float operations of [`crate::lanes`] on AVX-512.
+//!
+//! Sixteen sums are one of the 32 registers, so a product tile of 4 x 6 takes 24; one activation row alone
+//! streams eight weight rows at once.
+
+use super::Avx512;
+use crate::lanes::{activation, attend, matmul_f32, norm, rope, softmax, stored, vector};
+use crate::table::{Entry, Func};
+use crate::{Isa, Type};
+
+entries! { Avx512, Avx512, "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni", tile: 4, 6, 8 }

@@ -1,0 +1,178 @@
+//! The arithmetic of AVX-512, behind a token that proves the CPU has it.
+
+use crate::lanes::{Lanes, Simd};
+use core::arch::x86_64::*;
+
+/// Proof that the CPU has the features of [`crate::Isa::Avx512`].
+#[derive(Clone, Copy)]
+pub struct Avx512(());
+
+impl Avx512 {
+    /// The proof.
+    ///
+    /// # Safety
+    /// The CPU must have the features, as it has where they are enabled.
+    #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+    #[inline]
+    pub fn new() -> Self {
+        Avx512(())
+    }
+}
+
+/// Instructions of the level; what they read and write is given by a reference.
+macro_rules! cpu {
+    ($e:expr) => {
+        // SAFETY: an `Avx512` exists only where the CPU has the instructions, and pointers come from references to
+        // as many elements as are touched.
+        unsafe { $e }
+    };
+}
+
+impl Simd for Avx512 {
+    type V = __m512;
+    const PARTS: usize = 1;
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> __m512 {
+        cpu!(_mm512_set1_ps(x))
+    }
+    #[inline(always)]
+    fn load(self, x: &[f32; 16], _: usize) -> __m512 {
+        cpu!(_mm512_loadu_ps(x.as_ptr()))
+    }
+    #[inline(always)]
+    fn store(self, x: &mut [f32; 16], _: usize, v: __m512) {
+        cpu!(_mm512_storeu_ps(x.as_mut_ptr(), v))
+    }
+    #[inline(always)]
+    fn load_f32(self, x: &[u8; 64], _: usize) -> __m512 {
+        cpu!(_mm512_loadu_ps(x.as_ptr().cast()))
+    }
+    #[inline(always)]
+    fn load_f16(self, x: &[u8; 32], _: usize) -> __m512 {
+        cpu!(_mm512_cvtph_ps(_mm256_loadu_si256(x.as_ptr().cast())))
+    }
+    #[inline(always)]
+    fn load_bf16(self, x: &[u8; 32], _: usize) -> __m512 {
+        cpu!(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(x.as_ptr().cast())))))
+    }
+    #[inline(always)]
+    fn load_i8(self, x: &[u8; 16], _: usize) -> __m512 {
+        cpu!(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(x.as_ptr().cast()))))
+    }
+    #[inline(always)]
+    fn splat_f16(self, bits: u16) -> __m512 {
+        cpu!(_mm512_cvtph_ps(_mm256_set1_epi16(bits as i16)))
+    }
+    #[inline(always)]
+    fn load_nibbles(self, x: &[u8; 16], high: bool, _: usize) -> __m512 {
+        cpu!({
+            let bytes = _mm512_cvtepu8_epi32(_mm_loadu_si128(x.as_ptr().cast()));
+            let nibbles =
+                if high { _mm512_srli_epi32::<4>(bytes) } else { _mm512_and_si512(bytes, _mm512_set1_epi32(15)) };
+            _mm512_cvtepi32_ps(_mm512_sub_epi32(nibbles, _mm512_set1_epi32(8)))
+        })
+    }
+
+    #[inline(always)]
+    fn add(self, a: __m512, b: __m512) -> __m512 {
+        cpu!(_mm512_add_ps(a, b))
+    }
+    #[inline(always)]
+    fn sub(self, a: __m512, b: __m512) -> __m512 {
+        cpu!(_mm512_sub_ps(a, b))
+    }
+    #[inline(always)]
+    fn mul(self, a: __m512, b: __m512) -> __m512 {
+        cpu!(_mm512_mul_ps(a, b))
+    }
+    #[inline(always)]
+    fn div(self, a: __m512, b: __m512) -> __m512 {
+        cpu!(_mm512_div_ps(a, b))
+    }
+    #[inline(always)]
+    fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        cpu!(_mm512_fmadd_ps(a, b, c))
+    }
+    #[inline(always)]
+    fn greater(self, a: __m512, b: __m512) -> __m512 {
+        cpu!(_mm512_max_ps(a, b))
+    }
+    #[inline(always)]
+    fn lesser(self, a: __m512, b: __m512) -> __m512 {
+        cpu!(_mm512_min_ps(a, b))
+    }
+    #[inline(always)]
+    fn if_negative(self, x: __m512, a: __m512, b: __m512) -> __m512 {
+        cpu!(_mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(x, _mm512_setzero_ps()), b, a))
+    }
+    #[inline(always)]
+    fn neg(self, x: __m512) -> __m512 {
+        cpu!(_mm512_xor_ps(x, _mm512_set1_ps(-0.0)))
+    }
+    #[inline(always)]
+    fn abs(self, x: __m512) -> __m512 {
+        cpu!(_mm512_andnot_ps(_mm512_set1_ps(-0.0), x))
+    }
+    #[inline(always)]
+    fn with_sign(self, x: __m512, sign: __m512) -> __m512 {
+        cpu!(_mm512_or_ps(x, _mm512_and_ps(_mm512_set1_ps(-0.0), sign)))
+    }
+    #[inline(always)]
+    fn pow2(self, t: __m512) -> __m512 {
+        cpu!(_mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_castps_si512(t))))
+    }
+
+    #[inline(always)]
+    fn load_twice(self, x: &[f32; 8], _: usize) -> __m512 {
+        cpu!({
+            let eight = _mm512_castps256_ps512(_mm256_loadu_ps(x.as_ptr()));
+            let twice = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+            _mm512_permutexvar_ps(twice, eight)
+        })
+    }
+    #[inline(always)]
+    fn swap_pairs(self, x: __m512) -> __m512 {
+        cpu!(_mm512_permute_ps::<0b10_11_00_01>(x))
+    }
+    #[inline(always)]
+    fn mul_subadd(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        cpu!(_mm512_fmaddsub_ps(a, b, c))
+    }
+
+    #[inline(always)]
+    fn sum(self, lanes: Lanes<Self>) -> f32 {
+        cpu!({
+            let x = lanes[0];
+            let eight = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps::<1>(x));
+            let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
+            let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+        })
+    }
+    #[inline(always)]
+    fn sum4(self, lanes: &[Lanes<Self>; 4]) -> [f32; 4] {
+        cpu!({
+            let (a, b, c, d) = (lanes[0][0], lanes[1][0], lanes[2][0], lanes[3][0]);
+            // Eight lanes of two sums each, then four lanes of four.
+            let ab = _mm512_add_ps(_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0xee>(a, b));
+            let cd = _mm512_add_ps(_mm512_shuffle_f32x4::<0x44>(c, d), _mm512_shuffle_f32x4::<0xee>(c, d));
+            let four = _mm512_add_ps(_mm512_shuffle_f32x4::<0x88>(ab, cd), _mm512_shuffle_f32x4::<0xdd>(ab, cd));
+            let two = _mm512_add_ps(four, _mm512_permute_ps::<0x4e>(four));
+            let one = _mm512_add_ps(two, _mm512_permute_ps::<0xb1>(two));
+            let firsts = _mm512_setr_epi32(0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12);
+            let sums = _mm512_castps512_ps128(_mm512_permutexvar_ps(firsts, one));
+            core::mem::transmute::<__m128, [f32; 4]>(sums)
+        })
+    }
+    #[inline(always)]
+    fn max(self, lanes: Lanes<Self>) -> f32 {
+        cpu!({
+            let x = lanes[0];
+            let eight = _mm256_max_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps::<1>(x));
+            let four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
+            let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)))
+        })
+    }
+}

@@ -1,0 +1,197 @@
+//! Where the arguments of an exercise lie.
+
+use super::{Shape, cache_stride};
+use crate::attend::ATTEND_BLOCK;
+use crate::panel_bytes;
+use crate::table::{Entry, Func};
+use core::ops::Range;
+
+/// Bytes after each slice that nobody may touch.
+const GUARD: usize = 64;
+/// Columns of a product's output that are not part of it.
+pub const MARGIN: usize = 3;
+
+/// The columns that are.
+pub fn margin(rows: usize) -> Range<usize> {
+    1..1 + rows
+}
+
+/// What a kernel does with a slice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    Read,
+    Write,
+    Change,
+    Scratch,
+}
+
+/// What a slice holds.
+#[derive(Clone, Copy, Debug)]
+pub enum Content {
+    /// f32 between -limit and limit.
+    Floats(f32),
+    /// f32 that are positive.
+    Positive,
+    /// Greatest scores: every other one none yet.
+    Maxima,
+    /// Elements of the entry's type.
+    Stored,
+    /// Signed bytes, not -128.
+    Quants,
+    /// Sums of sixteen of those.
+    QuantSums,
+    /// Nothing: poison.
+    Empty,
+}
+
+/// One argument.
+#[derive(Clone, Copy, Debug)]
+pub struct Slot {
+    pub access: Access,
+    pub content: Content,
+    pub index: usize,
+    pub at: usize,
+    pub bytes: usize,
+}
+
+/// All arguments of an entry, in their order.
+pub struct Layout {
+    slots: [Option<Slot>; 8],
+    skew: usize,
+    end: usize,
+}
+
+impl Layout {
+    /// The arguments of `entry` at a shape that fits.
+    pub fn new(entry: &Entry, shape: &Shape) -> Layout {
+        use Access::{Change, Read, Scratch, Write};
+        use Content::{Empty, Floats, Maxima, Positive, QuantSums, Quants, Stored};
+        let Shape { k, rows, tokens, skew, .. } = *shape;
+        let row = entry.ty.row_bytes(k).unwrap_or(0);
+        let vector = 4 * k;
+        let (unit, wide) = (Floats(1.0), Floats(8.0));
+        let mut l = Layout { slots: [None; 8], skew, end: 0 };
+        match entry.func {
+            Func::MatmulQ8(_) => {
+                l.bytes_of(Read, Stored, row * rows);
+                l.bytes_of(Read, Quants, k * tokens);
+                l.put(Read, Positive, k / 32 * 4 * tokens, 4);
+                l.put(Read, QuantSums, k / 16 * 2 * tokens, 2);
+                l.put(Write, Empty, (rows + MARGIN) * tokens * 4, 4);
+                l.bytes_of(Scratch, Empty, panel_bytes(k));
+            }
+            Func::MatmulF32(_) => {
+                l.bytes_of(Read, Stored, row * rows);
+                l.put(Read, unit, vector * tokens, 4);
+                l.put(Write, Empty, (rows + MARGIN) * tokens * 4, 4);
+            }
+            Func::QuantizeAct(_) => {
+                l.put(Read, wide, vector, 4);
+                l.bytes_of(Write, Empty, k);
+                l.put(Write, Empty, k / 32 * 4, 4);
+                l.put(Write, Empty, k / 16 * 2, 2);
+            }
+            Func::Dequantize(_) => {
+                l.bytes_of(Read, Stored, row);
+                l.put(Write, Empty, vector, 4);
+            }
+            Func::Quantize(_) => {
+                l.put(Read, unit, vector, 4);
+                l.bytes_of(Write, Empty, row);
+            }
+            Func::RmsNorm(_) => {
+                l.floats(Read, &[wide, unit], vector);
+                l.floats(Write, &[Empty], vector);
+            }
+            Func::LayerNorm(_) => {
+                l.floats(Read, &[wide, unit, unit], vector);
+                l.floats(Write, &[Empty], vector);
+            }
+            Func::Unary(_) | Func::Scaled(_) => l.floats(Change, &[wide], vector),
+            Func::Binary(_) | Func::Axpy(_) => {
+                l.floats(Change, &[wide], vector);
+                l.floats(Read, &[unit], vector);
+            }
+            Func::Dot(_) => {
+                l.floats(Read, &[unit, unit], vector);
+                l.floats(Write, &[Empty], 4);
+            }
+            Func::Rope(_) => {
+                l.floats(Change, &[wide], vector);
+                l.floats(Read, &[unit, unit], 4 * if shape.other { k / 4 } else { k / 2 });
+            }
+            Func::Attend(_) => {
+                let cache = cache_stride(entry.ty, k) * rows;
+                l.floats(Read, &[wide], vector * tokens);
+                l.bytes_of(Read, Stored, cache);
+                l.bytes_of(Read, Stored, cache);
+                l.floats(Scratch, &[Empty], 4 * ATTEND_BLOCK * tokens);
+                l.floats(Scratch, &[Empty], vector);
+                l.floats(Change, &[Maxima, Positive], 4 * tokens);
+                l.floats(Change, &[unit], vector * tokens);
+            }
+            Func::AttendMerge(_) => {
+                l.floats(Change, &[Maxima, Positive], 4 * tokens);
+                l.floats(Change, &[unit], vector * tokens);
+                l.floats(Read, &[unit, Positive], 4 * tokens);
+                l.floats(Read, &[unit], vector * tokens);
+            }
+        }
+        l
+    }
+
+    /// Slices of f32, all of `bytes` bytes.
+    fn floats(&mut self, access: Access, contents: &[Content], bytes: usize) {
+        for content in contents {
+            self.put(access, *content, bytes, 4);
+        }
+    }
+
+    /// A slice of bytes.
+    fn bytes_of(&mut self, access: Access, content: Content, bytes: usize) {
+        self.put(access, content, bytes, 1);
+    }
+
+    /// A slice of elements of `size` bytes.
+    fn put(&mut self, access: Access, content: Content, bytes: usize, size: usize) {
+        let at = self.end.next_multiple_of(64) + self.skew * size;
+        self.end = at + bytes + GUARD;
+        if let Some(index) = self.slots.iter().position(Option::is_none) {
+            self.slots[index] = Some(Slot { access, content, index, at, bytes });
+        }
+    }
+
+    fn slots(&self) -> impl Iterator<Item = Slot> {
+        self.slots.into_iter().flatten()
+    }
+
+    /// Bytes of all arguments and guards.
+    pub fn bytes(&self) -> usize {
+        self.end
+    }
+
+    /// Whether a run changes what the next one reads.
+    pub fn changes(&self) -> bool {
+        self.slots().any(|slot| slot.access == Access::Change)
+    }
+
+    /// Bytes that a run reads and writes.
+    pub fn bytes_moved(&self) -> u64 {
+        let times = |access| match access {
+            Access::Read | Access::Write => 1,
+            Access::Change => 2,
+            Access::Scratch => 0,
+        };
+        self.slots().map(|slot| slot.bytes as u64 * times(slot.access)).sum()
+    }
+
+    /// The slices themselves.
+    pub fn split<'m>(&self, memory: &'m mut [u8]) -> impl Iterator<Item = (Slot, &'m mut [u8])> + use<'m> {
+        let (mut rest, mut start) = (memory, 0);
+        self.slots.into_iter().flatten().map(move |slot| {
+            let (bytes, after) = core::mem::take(&mut rest)[slot.at - start..].split_at_mut(slot.bytes);
+            (rest, start) = (after, slot.at + slot.bytes);
+            (slot, bytes)
+        })
+    }
+}

@@ -1,0 +1,269 @@
+//! To run any kernel of the table on made-up inputs: what the tests, the benches and `qorus kernels` share.
+//!
+//! An [`Exercise`] lays the arguments of one entry into the caller's memory, each slice followed by guard
+//! bytes and every output poisoned, and runs the kernel as often as wanted. Two entries exercised with the same
+//! shape and seed have the same memory before, and must have it after: outputs, guards and inputs alike.
+
+mod fill;
+mod layout;
+
+use crate::act::ActQ8;
+use crate::attend::{ATTEND_BLOCK, AttendBlock};
+use crate::table::{Entry, Func};
+use crate::{Isa, TileMut, Type};
+use bytemuck::{cast_slice, cast_slice_mut};
+use core::time::Duration;
+use layout::{Access, Layout};
+use std::time::Instant;
+
+/// Sizes of an exercise.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// Elements of a vector or of a weight row; of a head, for rope and attention.
+    pub k: usize,
+    /// Weight rows of a product; positions of attention, at most [`ATTEND_BLOCK`].
+    pub rows: usize,
+    /// Activation rows of a product; query heads of attention.
+    pub tokens: usize,
+    /// By how many elements each slice misses a multiple of 64 bytes.
+    pub skew: usize,
+    /// The other way of operations that have two: LayerNorm without bias, rope of half
+    /// the head, attention with a soft cap.
+    pub other: bool,
+}
+
+impl Shape {
+    /// The same with `k` rounded up to what the entry can take: whole blocks.
+    pub fn fit(self, entry: &Entry) -> Shape {
+        let step = match entry.func {
+            Func::MatmulQ8(_) | Func::QuantizeAct(_) => entry.ty.block_len().max(32),
+            _ => entry.ty.block_len(),
+        };
+        Shape { k: self.k.next_multiple_of(step), rows: self.rows, tokens: self.tokens, ..self }
+    }
+}
+
+/// What one run does.
+#[derive(Clone, Copy, Debug)]
+pub struct Work {
+    /// Bytes of the arguments, read and written; scratch does not count.
+    pub bytes: u64,
+    /// Multiplications and additions of the definition; a function such as exp counts as one.
+    pub flops: u64,
+}
+
+/// One entry with its arguments.
+pub struct Exercise<'a> {
+    entry: Entry,
+    shape: Shape,
+    layout: Layout,
+    memory: &'a mut [u8],
+    seed: u64,
+}
+
+/// Runs between two restorations of arguments that are changed in place, so that they do not drift off to
+/// where numbers are subnormal.
+const RUNS_PER_FILL: u64 = 8;
+
+impl<'a> Exercise<'a> {
+    /// Bytes of memory that [`Exercise::new`] wants.
+    pub fn bytes(entry: &Entry, shape: Shape) -> usize {
+        Layout::new(entry, &shape.fit(entry)).bytes() + 64
+    }
+
+    /// The entry with arguments of that shape, fitted to it, made from the seed. None when the CPU lacks
+    /// the entry's level; panics when `memory` is too small.
+    pub fn new(entry: &Entry, shape: Shape, memory: &'a mut [u8], seed: u64) -> Option<Self> {
+        if !entry.isa.available() {
+            return None;
+        }
+        let shape = shape.fit(entry);
+        assert!(!matches!(entry.func, Func::Attend(_)) || shape.rows <= ATTEND_BLOCK);
+        let layout = Layout::new(entry, &shape);
+        let start = memory.as_ptr().align_offset(64);
+        let memory = &mut memory[start..][..layout.bytes()];
+        let mut exercise = Exercise { entry: *entry, shape, layout, memory, seed };
+        exercise.fill();
+        Some(exercise)
+    }
+
+    /// The shape as fitted.
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// Poisons everything and makes the inputs anew.
+    pub fn fill(&mut self) {
+        self.memory.fill(fill::POISON);
+        for (slot, bytes) in self.layout.split(self.memory) {
+            fill::fill(slot, self.entry.ty, self.seed, bytes);
+        }
+    }
+
+    /// Everything after a run but the scratch: inputs, outputs and guards.
+    pub fn outcome(&mut self) -> &[u8] {
+        for (slot, bytes) in self.layout.split(self.memory) {
+            if slot.access == Access::Scratch {
+                bytes.fill(fill::POISON);
+            }
+        }
+        self.memory
+    }
+
+    /// The outputs after a run, in the order of the arguments.
+    pub fn outputs(&mut self) -> impl Iterator<Item = &[u8]> {
+        let written = |access| matches!(access, Access::Write | Access::Change);
+        self.layout.split(self.memory).filter(move |(slot, _)| written(slot.access)).map(|(_, bytes)| &*bytes)
+    }
+
+    /// What one run does.
+    pub fn work(&self) -> Work {
+        Work { bytes: self.layout.bytes_moved(), flops: self.flops() }
+    }
+
+    /// The time of `runs` runs.
+    pub fn time(&mut self, runs: u64) -> Duration {
+        let (mut left, mut total) = (runs, Duration::ZERO);
+        while left > 0 {
+            let batch = if self.layout.changes() { left.min(RUNS_PER_FILL) } else { left };
+            if self.layout.changes() {
+                self.fill();
+            }
+            let start = Instant::now();
+            for _ in 0..batch {
+                self.run();
+            }
+            total += start.elapsed();
+            left -= batch;
+        }
+        total
+    }
+
+    fn flops(&self) -> u64 {
+        let Shape { k, rows, tokens, .. } = self.shape;
+        (match (self.entry.func, self.entry.op) {
+            (Func::MatmulQ8(_) | Func::MatmulF32(_), _) => 2 * k * rows * tokens,
+            (Func::Attend(_), _) => (4 * k + 3) * rows * tokens,
+            (Func::AttendMerge(_), _) => 3 * k * tokens,
+            (Func::RmsNorm(_), _) => 4 * k,
+            (Func::LayerNorm(_), _) => 7 * k,
+            (Func::Rope(_), _) => 3 * k,
+            (Func::Dot(_) | Func::Axpy(_), _) => 2 * k,
+            (Func::Unary(_), "softmax") => 4 * k,
+            (Func::Unary(_), _) => k,
+            (Func::Binary(_), "add" | "mul") => k,
+            (Func::Binary(_), _) => 2 * k,
+            (Func::Scaled(_), "scale") => k,
+            (Func::Scaled(_), _) => 3 * k,
+            (Func::QuantizeAct(_) | Func::Dequantize(_) | Func::Quantize(_), _) => k,
+        }) as u64
+    }
+
+    /// Runs the kernel once.
+    pub fn run(&mut self) {
+        let Shape { k, rows, tokens, other, .. } = self.shape;
+        let mut slots = self.layout.split(self.memory).map(|(_, bytes)| bytes);
+        let mut next = || slots.next().unwrap_or_default();
+        macro_rules! args {
+            ($($arg:ident),*) => { $(let $arg = cast_slice_mut(next());)* };
+        }
+        // SAFETY: `new` found the level available, and `Layout` gives the slices the lengths that the methods of
+        // `Kernels` demand.
+        unsafe {
+            match self.entry.func {
+                Func::MatmulQ8(f) => {
+                    args!(w, q, d, sums, y, panel);
+                    let x = ActQ8::new(cast_slice::<u8, i8>(q), d, sums, tokens, k);
+                    f(w, &x, &mut window(y, rows, tokens).cols_mut(layout::margin(rows)), panel);
+                }
+                Func::MatmulF32(f) => {
+                    args!(w, x, y);
+                    f(w, x, k, &mut window(y, rows, tokens).cols_mut(layout::margin(rows)));
+                }
+                Func::QuantizeAct(f) => {
+                    args!(x, q, d, sums);
+                    f(x, cast_slice_mut::<u8, i8>(q), d, sums);
+                }
+                Func::Dequantize(f) => {
+                    args!(src, dst);
+                    f(src, dst);
+                }
+                Func::Quantize(f) => {
+                    args!(src, dst);
+                    f(src, dst);
+                }
+                Func::RmsNorm(f) => {
+                    args!(x, w, y);
+                    f(x, w, 1e-5, y);
+                }
+                Func::LayerNorm(f) => {
+                    args!(x, w, b, y);
+                    f(x, w, (!other).then_some(&*b), 1e-5, y);
+                }
+                Func::Unary(f) => {
+                    args!(x);
+                    f(x);
+                }
+                Func::Scaled(f) => {
+                    args!(x);
+                    f(x, 2.5);
+                }
+                Func::Binary(f) => {
+                    args!(y, x);
+                    f(y, x);
+                }
+                Func::Axpy(f) => {
+                    args!(y, x);
+                    f(y, 0.75, x);
+                }
+                Func::Dot(f) => {
+                    args!(a, b, sum);
+                    sum[0] = f(a, b);
+                }
+                Func::Rope(f) => {
+                    args!(x, cos, sin);
+                    f(x, cos, sin);
+                }
+                Func::Attend(f) => {
+                    args!(q, keys, values, scores, part, max, sum, out);
+                    let stride = keys.len() / rows.max(1);
+                    f(&mut AttendBlock {
+                        q,
+                        k: keys,
+                        v: values,
+                        k_stride: stride,
+                        v_stride: stride,
+                        len: rows,
+                        head_dim: k,
+                        scale: 0.125,
+                        softcap: if other { 5.0 } else { 0.0 },
+                        scores,
+                        part,
+                        max,
+                        sum,
+                        out,
+                    });
+                }
+                Func::AttendMerge(f) => {
+                    args!(max, sum, out, max2, sum2, out2);
+                    f(max, sum, out, max2, sum2, out2);
+                }
+            }
+        }
+    }
+}
+
+/// The output of a product: wider than it has columns, to see that others stay untouched.
+fn window(y: &mut [f32], rows: usize, tokens: usize) -> TileMut<'_> {
+    TileMut::new(y, tokens, rows + layout::MARGIN)
+}
+
+/// The scalar entry of the same operation and type.
+pub fn definition(entry: &Entry) -> Option<&'static Entry> {
+    crate::table::entries().find(|e| (e.op, e.ty, e.isa) == (entry.op, entry.ty, Isa::Scalar))
+}
+
+/// Bytes of one position in an exercised cache: the head's row and something of another head.
+pub(crate) fn cache_stride(ty: Type, head_dim: usize) -> usize {
+    ty.row_bytes(head_dim).unwrap_or(0) + ty.block_bytes()
+}

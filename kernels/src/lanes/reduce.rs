@@ -1,0 +1,92 @@
+//! Sums and maxima in the order of [`crate::order`].
+
+use super::map::padded;
+use super::{Lanes, Simd};
+
+/// Folds `x` into sixteen lanes by `f(x, lane)`; they begin as `start`, with which the last incomplete sixteen
+/// are completed too.
+#[inline(always)]
+fn fold<S: Simd>(s: S, x: &[f32], start: f32, f: impl Fn(S::V, S::V) -> S::V) -> Lanes<S> {
+    let mut lanes = [s.splat(start); 2];
+    let (chunks, tail) = x.as_chunks::<16>();
+    for x in chunks {
+        for part in 0..S::PARTS {
+            lanes[part] = f(s.load(x, part), lanes[part]);
+        }
+    }
+    if !tail.is_empty() {
+        let mut x = [start; 16];
+        x[..tail.len()].copy_from_slice(tail);
+        for part in 0..S::PARTS {
+            lanes[part] = f(s.load(&x, part), lanes[part]);
+        }
+    }
+    lanes
+}
+
+/// The sum of a slice.
+#[inline(always)]
+pub fn sum<S: Simd>(s: S, x: &[f32]) -> f32 {
+    s.sum(fold(
+        s,
+        x,
+        0.0,
+        #[inline(always)]
+        |x, sum| s.add(x, sum),
+    ))
+}
+
+/// The sum of the squares of a slice from which `mean` is taken away.
+#[inline(always)]
+pub fn sum_squares<S: Simd>(s: S, x: &[f32], mean: f32) -> f32 {
+    let mut lanes = [s.splat(0.0); 2];
+    let (chunks, tail) = x.as_chunks::<16>();
+    for x in chunks {
+        for part in 0..S::PARTS {
+            let x = s.sub(s.load(x, part), s.splat(mean));
+            lanes[part] = s.mul_add(x, x, lanes[part]);
+        }
+    }
+    if !tail.is_empty() {
+        let mut rest = [0.0; 16];
+        rest.iter_mut().zip(tail).for_each(|(rest, x)| *rest = x - mean);
+        for part in 0..S::PARTS {
+            let x = s.load(&rest, part);
+            lanes[part] = s.mul_add(x, x, lanes[part]);
+        }
+    }
+    s.sum(lanes)
+}
+
+/// The greatest element, a NaN being passed over.
+#[inline(always)]
+pub fn max<S: Simd>(s: S, x: &[f32]) -> f32 {
+    s.max(fold(
+        s,
+        x,
+        f32::NEG_INFINITY,
+        #[inline(always)]
+        |x, max| s.greater(x, max),
+    ))
+}
+
+/// The sum of products of two slices of one length.
+#[inline(always)]
+pub fn dot<S: Simd>(s: S, a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    let mut lanes = [s.splat(0.0); 2];
+    let (a_chunks, a_tail) = a.as_chunks::<16>();
+    let (b_chunks, b_tail) = b.as_chunks::<16>();
+    for (a, b) in a_chunks.iter().zip(b_chunks) {
+        for part in 0..S::PARTS {
+            lanes[part] = s.mul_add(s.load(a, part), s.load(b, part), lanes[part]);
+        }
+    }
+    if !a_tail.is_empty() {
+        let (a, b) = (padded(a_tail), padded(b_tail));
+        for part in 0..S::PARTS {
+            lanes[part] = s.mul_add(s.load(&a, part), s.load(&b, part), lanes[part]);
+        }
+    }
+    s.sum(lanes)
+}

@@ -1,0 +1,72 @@
+//! Rows as stored, sixteen elements at a time.
+
+use super::Simd;
+pub use crate::scalar::stored::{BF16, F16, F32, Q4_0, Q8_0};
+
+/// A storage type of which sixteen elements can be read at once.
+pub trait Stored: crate::scalar::stored::Stored {
+    /// A part of the elements `16 * chunk ..` of a row.
+    ///
+    /// # Safety
+    /// The row must hold `16 * (chunk + 1)` elements, whole blocks.
+    unsafe fn load<S: Simd>(s: S, row: *const u8, chunk: usize, part: usize) -> S::V;
+}
+
+impl Stored for F32 {
+    #[inline(always)]
+    unsafe fn load<S: Simd>(s: S, row: *const u8, chunk: usize, part: usize) -> S::V {
+        // SAFETY: the row reaches that far.
+        s.load_f32(unsafe { &*row.add(64 * chunk).cast() }, part)
+    }
+}
+
+impl Stored for F16 {
+    #[inline(always)]
+    unsafe fn load<S: Simd>(s: S, row: *const u8, chunk: usize, part: usize) -> S::V {
+        // SAFETY: the row reaches that far.
+        s.load_f16(unsafe { &*row.add(32 * chunk).cast() }, part)
+    }
+}
+
+impl Stored for BF16 {
+    #[inline(always)]
+    unsafe fn load<S: Simd>(s: S, row: *const u8, chunk: usize, part: usize) -> S::V {
+        // SAFETY: the row reaches that far.
+        s.load_bf16(unsafe { &*row.add(32 * chunk).cast() }, part)
+    }
+}
+
+impl Stored for Q8_0 {
+    #[inline(always)]
+    unsafe fn load<S: Simd>(s: S, row: *const u8, chunk: usize, part: usize) -> S::V {
+        // SAFETY: the row reaches to the end of the block.
+        let (scale, quants): ([u8; 2], &[u8; 16]) = unsafe {
+            let block = row.add(34 * (chunk / 2));
+            (block.cast::<[u8; 2]>().read(), &*block.add(2 + 16 * (chunk % 2)).cast())
+        };
+        s.mul(s.splat_f16(u16::from_le_bytes(scale)), s.load_i8(quants, part))
+    }
+}
+
+impl Stored for Q4_0 {
+    #[inline(always)]
+    unsafe fn load<S: Simd>(s: S, row: *const u8, chunk: usize, part: usize) -> S::V {
+        // SAFETY: the row reaches to the end of the block.
+        let (scale, nibbles): ([u8; 2], &[u8; 16]) = unsafe {
+            let block = row.add(18 * (chunk / 2));
+            (block.cast::<[u8; 2]>().read(), &*block.add(2).cast())
+        };
+        s.mul(s.splat_f16(u16::from_le_bytes(scale)), s.load_nibbles(nibbles, chunk % 2 == 1, part))
+    }
+}
+
+/// The elements of a row past the last whole sixteen, zeros behind them.
+#[inline(always)]
+pub fn tail<T: Stored>(row: &[u8], len: usize) -> [f32; 16] {
+    let first = len / 16 * 16;
+    let mut x = [0.0; 16];
+    for i in first..len {
+        x[i - first] = T::get(row, i);
+    }
+    x
+}

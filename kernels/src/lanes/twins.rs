@@ -1,0 +1,69 @@
+//! The functions of a level, made of the generic ones.
+
+/// One generic function as a function of a level: compiled for its features, where its token can be made.
+macro_rules! twin {
+    ($cpu:tt, Unary, $f:path) => { twin!($cpu, fn(x: &mut [f32]), $f) };
+    ($cpu:tt, Scaled, $f:path) => { twin!($cpu, fn(x: &mut [f32], a: f32), $f) };
+    ($cpu:tt, Binary, $f:path) => { twin!($cpu, fn(y: &mut [f32], x: &[f32]), $f) };
+    ($cpu:tt, Axpy, $f:path) => { twin!($cpu, fn(y: &mut [f32], a: f32, x: &[f32]), $f) };
+    ($cpu:tt, Dot, $f:path) => { twin!($cpu, fn(a: &[f32], b: &[f32]) -> f32, $f) };
+    ($cpu:tt, Rope, $f:path) => { twin!($cpu, fn(x: &mut [f32], cos: &[f32], sin: &[f32]), $f) };
+    ($cpu:tt, RmsNorm, $f:path) => { twin!($cpu, fn(x: &[f32], w: &[f32], eps: f32, y: &mut [f32]), $f) };
+    ($cpu:tt, LayerNorm, $f:path) => {
+        twin!($cpu, fn(x: &[f32], w: &[f32], b: Option<&[f32]>, eps: f32, y: &mut [f32]), $f)
+    };
+    ($cpu:tt, MatmulF32, $f:path) => { twin!($cpu, fn(w: &[u8], x: &[f32], k: usize, y: &mut crate::TileMut), $f) };
+    ($cpu:tt, Attend, $f:path) => { twin!($cpu, fn(block: &mut crate::AttendBlock), $f) };
+    ($cpu:tt, AttendMerge, $f:path) => {
+        twin!($cpu, fn(m: &mut [f32], s: &mut [f32], o: &mut [f32], m2: &[f32], s2: &[f32], o2: &[f32]), $f)
+    };
+    (($token:ident, $features:literal), fn($($arg:ident: $ty:ty),*) $(-> $ret:ty)?, $f:path) => {{
+        #[target_feature(enable = $features)]
+        fn twin($($arg: $ty),*) $(-> $ret)? {
+            $f($token::new(), $($arg),*)
+        }
+        twin
+    }};
+}
+
+/// Declares the `ENTRIES` of a level: operation, type, signature, generic function. `tile` is that of
+/// `matmul_f32.rs`: weight rows and activation rows whose sums stay in registers, and weight rows for a
+/// single activation row.
+macro_rules! entries {
+    ($token:ident, $isa:ident, $features:literal, tile: $rows:literal, $tokens:literal, $alone:literal) => {
+        entries! { ($token, $features), $isa,
+            silu F32 Unary activation::silu;
+            gelu F32 Unary activation::gelu;
+            gelu_erf F32 Unary activation::gelu_erf;
+            relu F32 Unary activation::relu;
+            softcap F32 Scaled activation::softcap;
+            silu_mul F32 Binary activation::silu_mul;
+            gelu_mul F32 Binary activation::gelu_mul;
+            attend F32 Attend attend::attend::<_, stored::F32>;
+            attend F16 Attend attend::attend::<_, stored::F16>;
+            attend BF16 Attend attend::attend::<_, stored::BF16>;
+            attend Q8_0 Attend attend::attend::<_, stored::Q8_0>;
+            attend Q4_0 Attend attend::attend::<_, stored::Q4_0>;
+            attend_merge F32 AttendMerge attend::attend_merge;
+            matmul_f32 F32 MatmulF32 matmul_f32::matmul_f32::<_, stored::F32, $rows, $tokens, $alone>;
+            matmul_f32 F16 MatmulF32 matmul_f32::matmul_f32::<_, stored::F16, $rows, $tokens, $alone>;
+            matmul_f32 BF16 MatmulF32 matmul_f32::matmul_f32::<_, stored::BF16, $rows, $tokens, $alone>;
+            rmsnorm F32 RmsNorm norm::rmsnorm;
+            layernorm F32 LayerNorm norm::layernorm;
+            rope_norm F32 Rope rope::rope_norm;
+            rope_neox F32 Rope rope::rope_neox;
+            softmax F32 Unary softmax::softmax;
+            add F32 Binary vector::add;
+            mul F32 Binary vector::mul;
+            scale F32 Scaled vector::scale;
+            axpy F32 Axpy vector::axpy;
+            dot F32 Dot vector::dot;
+        }
+    };
+    ($cpu:tt, $isa:ident, $($op:ident $ty:ident $signature:ident $f:path;)*) => {
+        /// The operations of [`crate::lanes`], at this level.
+        pub const ENTRIES: &[Entry] = &[
+            $(Entry::new(stringify!($op), Type::$ty, Isa::$isa, Func::$signature(twin!($cpu, $signature, $f))),)*
+        ];
+    };
+}

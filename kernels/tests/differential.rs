@@ -1,0 +1,116 @@
+//! Every SIMD kernel of the table against its scalar definition: the same bits in the outputs, and not a
+//! byte touched elsewhere, over odd lengths and slices that are not aligned.
+
+use qorus_kernels::Isa;
+use qorus_kernels::exercise::{Exercise, Shape, definition};
+use qorus_kernels::table::{Entry, Func, entries};
+
+/// Memory for one exercise, reused from run to run.
+#[derive(Default)]
+struct Memory(Vec<u8>);
+
+impl Memory {
+    fn outcome(&mut self, entry: &Entry, shape: Shape, seed: u64) -> Option<&[u8]> {
+        self.0.resize(Exercise::bytes(entry, shape), 0);
+        let mut exercise = Exercise::new(entry, shape, &mut self.0, seed)?;
+        exercise.run();
+        // Copied out, because the exercise borrows the memory it lies in.
+        let outcome = exercise.outcome().to_vec();
+        self.0.clear();
+        self.0.extend(outcome);
+        Some(&self.0)
+    }
+}
+
+/// Lengths around every multiple that a kernel may step by, and a few long ones.
+fn lengths() -> impl Iterator<Item = usize> {
+    (0..=70).chain([95, 96, 127, 128, 129, 255, 256, 257, 511, 577, 1031])
+}
+
+/// Shapes for an entry: for products and attention also over rows and tokens, around their tiles.
+fn shapes(entry: &Entry) -> Vec<Shape> {
+    let mut shapes = Vec::new();
+    let mut add = |k, rows, tokens| {
+        for (skew, other) in [(0, false), (1, true)] {
+            shapes.push(Shape { k, rows, tokens, skew, other });
+        }
+    };
+    match entry.func {
+        Func::MatmulF32(_) | Func::MatmulQ8(_) => {
+            for k in [1, 15, 16, 17, 32, 40, 64, 100, 256, 300, 512] {
+                for (rows, tokens) in
+                    [(1, 1), (3, 1), (9, 2), (5, 3), (17, 1), (16, 8), (19, 7), (33, 13), (8, 0), (0, 2)]
+                {
+                    add(k, rows, tokens);
+                }
+            }
+            // Beyond one strip of weight rows and one block of activation rows.
+            add(1031, 40, 150);
+        }
+        Func::Attend(_) => {
+            for k in [1, 7, 16, 24, 32, 48, 64, 80, 96, 100, 128, 144, 256] {
+                for (rows, tokens) in
+                    [(1, 1), (2, 1), (7, 1), (64, 1), (5, 2), (64, 3), (13, 4), (31, 5), (64, 9), (0, 2)]
+                {
+                    add(k, rows, tokens);
+                }
+            }
+        }
+        _ => lengths().for_each(|k| add(k, 1, 3)),
+    }
+    shapes.dedup_by_key(|s| format!("{:?}", s.fit(entry)));
+    shapes
+}
+
+fn differential(isa: Isa) {
+    if !isa.available() {
+        eprintln!("SKIPPED: this CPU has no {}", isa.name());
+        return;
+    }
+    let (mut expected, mut found) = (Memory::default(), Memory::default());
+    let mut count = 0;
+    for entry in entries().filter(|entry| entry.isa == isa) {
+        let scalar = definition(entry).expect("every kernel has a definition");
+        for (seed, shape) in shapes(entry).into_iter().enumerate() {
+            let expected = expected.outcome(scalar, shape, seed as u64).expect("scalar runs everywhere");
+            let found = found.outcome(entry, shape, seed as u64).expect("the level is available");
+            if expected != found {
+                let at = expected.iter().zip(found).position(|(a, b)| a != b);
+                panic!("{entry} differs from scalar at byte {at:?} of its memory, {:?}", shape.fit(entry));
+            }
+            count += 1;
+        }
+    }
+    assert!(count > 0, "the table has no kernels for {}", isa.name());
+    println!("{}: {count} comparisons", isa.name());
+}
+
+#[test]
+fn avx2_gives_the_bits_of_scalar() {
+    differential(Isa::Avx2);
+}
+
+#[test]
+fn avx512_gives_the_bits_of_scalar() {
+    differential(Isa::Avx512);
+}
+
+/// The comparison itself must be able to fail: a run leaves outputs that differ from the poison, and another
+/// seed leaves others.
+#[test]
+fn exercises_write_their_outputs() {
+    for entry in entries().filter(|entry| entry.isa == Isa::Scalar) {
+        let shape = Shape { k: 64, rows: 5, tokens: 3, skew: 0, other: false };
+        let mut memory = vec![0; Exercise::bytes(entry, shape)];
+        let mut run = |seed| {
+            let mut exercise = Exercise::new(entry, shape, &mut memory, seed).expect("scalar runs everywhere");
+            let before: Vec<u8> = exercise.outputs().flatten().copied().collect();
+            exercise.run();
+            let after: Vec<u8> = exercise.outputs().flatten().copied().collect();
+            assert_ne!(before, after, "{entry}");
+            after
+        };
+        assert_ne!(run(1), run(2), "{entry}");
+        assert_eq!(run(3), run(3), "{entry}");
+    }
+}
