@@ -15,10 +15,11 @@ pub mod blocks;
 mod calls;
 pub mod dtype;
 pub mod isa;
-mod lanes;
 pub mod math;
 pub mod order;
 pub mod real;
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+mod rows;
 pub mod scalar;
 pub mod table;
 pub mod tile;
