@@ -25,6 +25,7 @@ pub mod isa;
 pub mod math;
 pub mod order;
 pub mod real;
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 mod rows;
 pub mod scalar;
 pub mod table;

@@ -4,7 +4,7 @@ use super::rows::V8;
 use crate::TileMut;
 use crate::act::ActQ8;
 use crate::blocks::block_entries;
-use crate::rows::{LaneBlock, matmul_q8 as rows};
+use crate::rows::{RowBlock, matmul_q8 as rows};
 use crate::table::Entry;
 
 /// The kernels of this file.
@@ -15,7 +15,7 @@ pub const ENTRIES: &[Entry] = block_entries!("matmul_q8", Avx2, MatmulQ8(matmul_
 /// # Safety
 /// The CPU has AVX2, FMA and F16C; lengths as `Kernels::matmul_q8` demands.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn matmul_q8<B: LaneBlock>(w: &[u8], x: &ActQ8, y: &mut TileMut, panel: &mut [u8]) {
+unsafe fn matmul_q8<B: RowBlock>(w: &[u8], x: &ActQ8, y: &mut TileMut, panel: &mut [u8]) {
     // SAFETY: promised by the caller.
     unsafe { rows::matmul_q8::<V8, B>(w, x, y, panel) };
 }

@@ -4,7 +4,7 @@
 //! AVX2, FMA and F16C; that is what every `unsafe` block below rests on.
 
 use crate::blocks::{Codes, QuantBlock};
-use crate::rows::{Floats, Lanes, Rows};
+use crate::rows::{Floats, RowLanes, Rows};
 use core::arch::x86_64::*;
 
 /// Eight 32-bit lanes.
@@ -39,7 +39,7 @@ macro_rules! shifts {
     )*};
 }
 
-impl Lanes for V8 {
+impl RowLanes for V8 {
     const N: usize = 8;
     type Floats = F8;
 

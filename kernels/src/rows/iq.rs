@@ -1,6 +1,6 @@
 //! The IQ formats with grids: rows are unpacked one by one and then transposed.
 
-use super::{ChunkScales, Floats, LaneBlock, Lanes, Rows, Sink};
+use super::{ChunkScales, Floats, RowBlock, RowLanes, Rows, Sink};
 use crate::blocks::{Codes, GROUP, QuantBlock};
 use crate::blocks::{IQ1_M, IQ1_S, IQ2_S, IQ2_XS, IQ2_XXS, IQ3_S, IQ3_XXS};
 
@@ -18,9 +18,9 @@ unsafe fn block<B: QuantBlock>(rows: Rows, r: usize) -> B {
 }
 
 /// # Safety
-/// As [`LaneBlock::lane_scales`].
+/// As [`RowBlock::row_scales`].
 #[inline(always)]
-unsafe fn scales<B: QuantBlock, V: Lanes>(rows: Rows, out: &mut ChunkScales<V>) {
+unsafe fn scales<B: QuantBlock, V: RowLanes>(rows: Rows, out: &mut ChunkScales<V>) {
     let mut lanes = [[[0.0; MAX_ROWS]; 2]; 8];
     for r in 0..V::N {
         // SAFETY: promised by the caller.
@@ -37,9 +37,9 @@ unsafe fn scales<B: QuantBlock, V: Lanes>(rows: Rows, out: &mut ChunkScales<V>) 
 }
 
 /// # Safety
-/// As [`LaneBlock::lane_codes`].
+/// As [`RowBlock::row_codes`].
 #[inline(always)]
-unsafe fn codes<B: QuantBlock, V: Lanes>(rows: Rows, sink: &mut impl Sink<V>) {
+unsafe fn codes<B: QuantBlock, V: RowLanes>(rows: Rows, sink: &mut impl Sink<V>) {
     let offset = match B::CODES {
         Codes::Unsigned { offset, .. } => offset as i8,
         Codes::Signed => 0,
@@ -62,15 +62,15 @@ unsafe fn codes<B: QuantBlock, V: Lanes>(rows: Rows, sink: &mut impl Sink<V>) {
 
 macro_rules! by_row {
     ($($block:ident)*) => {$(
-        impl LaneBlock for $block {
+        impl RowBlock for $block {
             #[inline(always)]
-            unsafe fn lane_scales<V: Lanes>(rows: Rows, _: usize, out: &mut ChunkScales<V>) {
+            unsafe fn row_scales<V: RowLanes>(rows: Rows, _: usize, out: &mut ChunkScales<V>) {
                 // SAFETY: as promised by the caller.
                 unsafe { scales::<Self, V>(rows, out) };
             }
 
             #[inline(always)]
-            unsafe fn lane_codes<V: Lanes>(rows: Rows, _: usize, sink: &mut impl Sink<V>) {
+            unsafe fn row_codes<V: RowLanes>(rows: Rows, _: usize, sink: &mut impl Sink<V>) {
                 // SAFETY: as promised by the caller.
                 unsafe { codes::<Self, V>(rows, sink) };
             }

@@ -1,19 +1,19 @@
 //! The k-quants and IQ4_XS with rows in the lanes.
 
 use super::legacy::nibbles;
-use super::{ChunkScales, Floats, LaneBlock, Lanes, Rows, Sink};
+use super::{ChunkScales, Floats, RowBlock, RowLanes, Rows, Sink};
 use crate::blocks::{IQ4_VALUES, IQ4_XS, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K};
 use core::mem::offset_of;
 
 /// Byte `i` of each lane, unsigned.
 #[inline(always)]
-fn byte<V: Lanes>(v: V, i: usize, mask: V) -> V {
+fn byte<V: RowLanes>(v: V, i: usize, mask: V) -> V {
     v.shr(8 * i as i32).and(mask)
 }
 
 /// Byte `i` of each lane, signed.
 #[inline(always)]
-fn signed_byte<V: Lanes>(v: V, i: usize) -> V {
+fn signed_byte<V: RowLanes>(v: V, i: usize) -> V {
     v.shl(24 - 8 * i as i32).sar(24)
 }
 
@@ -22,7 +22,7 @@ fn signed_byte<V: Lanes>(v: V, i: usize) -> V {
 /// # Safety
 /// The CPU has the instruction set of `V`, and each row has the bytes.
 #[inline(always)]
-unsafe fn load32<V: Lanes>(rows: Rows) -> [V; 8] {
+unsafe fn load32<V: RowLanes>(rows: Rows) -> [V; 8] {
     // SAFETY: promised by the caller.
     let ([a, b, c, d], [e, f, g, h]) = unsafe { (V::load16(rows), V::load16(rows.at(16))) };
     [a, b, c, d, e, f, g, h]
@@ -33,7 +33,7 @@ unsafe fn load32<V: Lanes>(rows: Rows) -> [V; 8] {
 /// # Safety
 /// The CPU has the instruction set of `V`, and each row has the bytes.
 #[inline(always)]
-unsafe fn scales_6bit<V: Lanes>(rows: Rows, out: &mut ChunkScales<V>) {
+unsafe fn scales_6bit<V: RowLanes>(rows: Rows, out: &mut ChunkScales<V>) {
     // SAFETY: promised by the caller.
     let ([head, sc, m, top], six, four, two, low, minus) = unsafe {
         let (six, four, two) = (V::splat(0x3f3f_3f3f), V::splat(0x0f0f_0f0f), V::splat(0x3030_3030));
@@ -50,15 +50,15 @@ unsafe fn scales_6bit<V: Lanes>(rows: Rows, out: &mut ChunkScales<V>) {
     }
 }
 
-impl LaneBlock for Q4_K {
+impl RowBlock for Q4_K {
     #[inline(always)]
-    unsafe fn lane_scales<V: Lanes>(rows: Rows, _: usize, out: &mut ChunkScales<V>) {
+    unsafe fn row_scales<V: RowLanes>(rows: Rows, _: usize, out: &mut ChunkScales<V>) {
         // SAFETY: the block begins with these bytes.
         unsafe { scales_6bit(rows, out) };
     }
 
     #[inline(always)]
-    unsafe fn lane_codes<V: Lanes>(rows: Rows, _: usize, sink: &mut impl Sink<V>) {
+    unsafe fn row_codes<V: RowLanes>(rows: Rows, _: usize, sink: &mut impl Sink<V>) {
         for pair in 0..4 {
             // SAFETY: the reads stay inside `qs`.
             unsafe {
@@ -70,15 +70,15 @@ impl LaneBlock for Q4_K {
     }
 }
 
-impl LaneBlock for Q5_K {
+impl RowBlock for Q5_K {
     #[inline(always)]
-    unsafe fn lane_scales<V: Lanes>(rows: Rows, _: usize, out: &mut ChunkScales<V>) {
+    unsafe fn row_scales<V: RowLanes>(rows: Rows, _: usize, out: &mut ChunkScales<V>) {
         // SAFETY: the block begins with these bytes.
         unsafe { scales_6bit(rows, out) };
     }
 
     #[inline(always)]
-    unsafe fn lane_codes<V: Lanes>(rows: Rows, _: usize, sink: &mut impl Sink<V>) {
+    unsafe fn row_codes<V: RowLanes>(rows: Rows, _: usize, sink: &mut impl Sink<V>) {
         // SAFETY: the reads stay inside `qh` and `qs`.
         unsafe {
             let (four, one) = (V::splat(0x0f0f_0f0f), V::splat(0x0101_0101));
@@ -93,9 +93,9 @@ impl LaneBlock for Q5_K {
     }
 }
 
-impl LaneBlock for Q6_K {
+impl RowBlock for Q6_K {
     #[inline(always)]
-    unsafe fn lane_scales<V: Lanes>(rows: Rows, _: usize, out: &mut ChunkScales<V>) {
+    unsafe fn row_scales<V: RowLanes>(rows: Rows, _: usize, out: &mut ChunkScales<V>) {
         // SAFETY: the reads stay inside the block, whose last two bytes are `d`.
         unsafe {
             let d = V::load4(rows.at(offset_of!(Q6_K, d) - 2)).shr(16).half_float();
@@ -109,7 +109,7 @@ impl LaneBlock for Q6_K {
     }
 
     #[inline(always)]
-    unsafe fn lane_codes<V: Lanes>(rows: Rows, _: usize, sink: &mut impl Sink<V>) {
+    unsafe fn row_codes<V: RowLanes>(rows: Rows, _: usize, sink: &mut impl Sink<V>) {
         for half in 0..2 {
             // SAFETY: the reads stay inside `ql` and `qh`.
             unsafe {
@@ -126,9 +126,9 @@ impl LaneBlock for Q6_K {
     }
 }
 
-impl LaneBlock for Q2_K {
+impl RowBlock for Q2_K {
     #[inline(always)]
-    unsafe fn lane_scales<V: Lanes>(rows: Rows, _: usize, out: &mut ChunkScales<V>) {
+    unsafe fn row_scales<V: RowLanes>(rows: Rows, _: usize, out: &mut ChunkScales<V>) {
         // SAFETY: the reads stay inside the block.
         unsafe {
             let head = V::load4(rows.at(offset_of!(Q2_K, d)));
@@ -145,7 +145,7 @@ impl LaneBlock for Q2_K {
     }
 
     #[inline(always)]
-    unsafe fn lane_codes<V: Lanes>(rows: Rows, _: usize, sink: &mut impl Sink<V>) {
+    unsafe fn row_codes<V: RowLanes>(rows: Rows, _: usize, sink: &mut impl Sink<V>) {
         for half in 0..2 {
             // SAFETY: the reads stay inside `qs`.
             unsafe {
@@ -159,9 +159,9 @@ impl LaneBlock for Q2_K {
     }
 }
 
-impl LaneBlock for Q3_K {
+impl RowBlock for Q3_K {
     #[inline(always)]
-    unsafe fn lane_scales<V: Lanes>(rows: Rows, _: usize, out: &mut ChunkScales<V>) {
+    unsafe fn row_scales<V: RowLanes>(rows: Rows, _: usize, out: &mut ChunkScales<V>) {
         // SAFETY: the reads stay inside the block; the 12 bytes of scales are read with the four before them.
         unsafe {
             let d = V::load4(rows.at(offset_of!(Q3_K, d) - 2)).shr(16).half_float();
@@ -183,7 +183,7 @@ impl LaneBlock for Q3_K {
     }
 
     #[inline(always)]
-    unsafe fn lane_codes<V: Lanes>(rows: Rows, _: usize, sink: &mut impl Sink<V>) {
+    unsafe fn row_codes<V: RowLanes>(rows: Rows, _: usize, sink: &mut impl Sink<V>) {
         // SAFETY: the reads stay inside `hmask` and `qs`.
         unsafe {
             let (two, one) = (V::splat(0x0303_0303), V::splat(0x0101_0101));
@@ -199,9 +199,9 @@ impl LaneBlock for Q3_K {
     }
 }
 
-impl LaneBlock for IQ4_XS {
+impl RowBlock for IQ4_XS {
     #[inline(always)]
-    unsafe fn lane_scales<V: Lanes>(rows: Rows, _: usize, out: &mut ChunkScales<V>) {
+    unsafe fn row_scales<V: RowLanes>(rows: Rows, _: usize, out: &mut ChunkScales<V>) {
         // SAFETY: the reads stay inside the block.
         unsafe {
             let (head, low) = (V::load4(rows), V::load4(rows.at(offset_of!(IQ4_XS, scales_l))));
@@ -216,7 +216,7 @@ impl LaneBlock for IQ4_XS {
     }
 
     #[inline(always)]
-    unsafe fn lane_codes<V: Lanes>(rows: Rows, _: usize, sink: &mut impl Sink<V>) {
+    unsafe fn row_codes<V: RowLanes>(rows: Rows, _: usize, sink: &mut impl Sink<V>) {
         for g in 0..8 {
             // SAFETY: the reads stay inside `qs`.
             unsafe {

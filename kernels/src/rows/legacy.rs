@@ -1,6 +1,6 @@
 //! Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 and IQ4_NL with rows in the lanes.
 
-use super::{ChunkScales, LaneBlock, Lanes, Rows, Sink};
+use super::{ChunkScales, RowBlock, RowLanes, Rows, Sink};
 use crate::blocks::{IQ4_NL, IQ4_VALUES, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0};
 use core::mem::offset_of;
 
@@ -9,7 +9,7 @@ use core::mem::offset_of;
 /// # Safety
 /// The CPU has the instruction set of `V`, and each row has sixteen bytes there.
 #[inline(always)]
-pub(super) unsafe fn nibbles<V: Lanes>(rows: Rows) -> [V; 8] {
+pub(super) unsafe fn nibbles<V: RowLanes>(rows: Rows) -> [V; 8] {
     // SAFETY: promised by the caller.
     let (bytes, mask) = unsafe { (V::load16(rows), V::splat(0x0f0f_0f0f)) };
     each8!(i => if i < 4 { bytes[i].and(mask) } else { bytes[i - 4].shr(4).and(mask) })
@@ -20,18 +20,18 @@ pub(super) unsafe fn nibbles<V: Lanes>(rows: Rows) -> [V; 8] {
 /// # Safety
 /// As [`nibbles`], and each row has four bytes at `qh`.
 #[inline(always)]
-unsafe fn five_bits<V: Lanes>(qs: Rows, qh: Rows) -> [V; 8] {
+unsafe fn five_bits<V: RowLanes>(qs: Rows, qh: Rows) -> [V; 8] {
     // SAFETY: promised by the caller.
     let (codes, qh, sixteen) = unsafe { (nibbles::<V>(qs), V::load4(qh), V::splat(0x1010_1010)) };
     each8!(i => codes[i].or(qh.bit_mask(i).and(sixteen)))
 }
 
-/// Implements [`LaneBlock`] for blocks of one group that begin with `d`, and `m` if they have it.
+/// Implements [`RowBlock`] for blocks of one group that begin with `d`, and `m` if they have it.
 macro_rules! one_group {
     ($block:ident, |$rows:ident| $codes:expr) => {
-        impl LaneBlock for $block {
+        impl RowBlock for $block {
             #[inline(always)]
-            unsafe fn lane_scales<V: Lanes>(rows: Rows, groups: usize, out: &mut ChunkScales<V>) {
+            unsafe fn row_scales<V: RowLanes>(rows: Rows, groups: usize, out: &mut ChunkScales<V>) {
                 use crate::blocks::QuantBlock;
                 for g in 0..groups {
                     // SAFETY: every block is longer than four bytes, and the caller promised its presence.
@@ -44,7 +44,7 @@ macro_rules! one_group {
             }
 
             #[inline(always)]
-            unsafe fn lane_codes<V: Lanes>(rows: Rows, groups: usize, sink: &mut impl Sink<V>) {
+            unsafe fn row_codes<V: RowLanes>(rows: Rows, groups: usize, sink: &mut impl Sink<V>) {
                 for g in 0..groups {
                     let $rows = rows.at(g * size_of::<$block>());
                     // SAFETY: the reads stay inside the block, which the caller promised.

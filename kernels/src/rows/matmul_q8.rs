@@ -6,7 +6,7 @@
 //! what [`crate::scalar::matmul_q8`] says.
 
 use super::act::{ChunkAct, GroupAct, prepare};
-use super::{CHUNK, ChunkScales, Floats, LaneBlock, Lanes, Rows, Sink};
+use super::{CHUNK, ChunkScales, Floats, RowBlock, RowLanes, Rows, Sink};
 use crate::TileMut;
 use crate::act::ActQ8;
 use crate::blocks::GROUP;
@@ -28,7 +28,7 @@ pub(crate) const PANEL_BYTES: usize = 2 * STRETCH * 12 * 64 + 64;
 /// The CPU has the instruction set of `V`; `w` holds a row of `x.k` weights for each column of `y`, `y` has a row for each of `x`,
 /// and `panel` has [`PANEL_BYTES`].
 #[inline(always)]
-pub(crate) unsafe fn matmul_q8<V: Lanes, B: LaneBlock>(w: &[u8], x: &ActQ8, y: &mut TileMut, panel: &mut [u8]) {
+pub(crate) unsafe fn matmul_q8<V: RowLanes, B: RowBlock>(w: &[u8], x: &ActQ8, y: &mut TileMut, panel: &mut [u8]) {
     let (n, row_bytes) = (y.cols(), x.k / (B::GROUPS * GROUP) * size_of::<B>());
     debug_assert_eq!(w.len(), n * row_bytes);
     if n < V::N {
@@ -73,7 +73,7 @@ pub(crate) unsafe fn matmul_q8<V: Lanes, B: LaneBlock>(w: &[u8], x: &ActQ8, y: &
 /// # Safety
 /// The CPU has the instruction set, and 32 activations can be read at `x`.
 #[inline(always)]
-unsafe fn step<V: Lanes, B: LaneBlock>(
+unsafe fn step<V: RowLanes, B: RowBlock>(
     codes: &[V; 8],
     s: &[V::Floats; 2],
     m: &[V::Floats; 2],
@@ -102,7 +102,7 @@ unsafe fn step<V: Lanes, B: LaneBlock>(
 }
 
 /// Groups are multiplied with `T` rows of activations as they come.
-struct Multiply<'a, V: Lanes, B, const T: usize> {
+struct Multiply<'a, V: RowLanes, B, const T: usize> {
     scales: &'a ChunkScales<V>,
     act: &'a [ChunkAct; T],
     /// The chunk's activations.
@@ -111,7 +111,7 @@ struct Multiply<'a, V: Lanes, B, const T: usize> {
     block: PhantomData<B>,
 }
 
-impl<V: Lanes, B: LaneBlock, const T: usize> Sink<V> for Multiply<'_, V, B, T> {
+impl<V: RowLanes, B: RowBlock, const T: usize> Sink<V> for Multiply<'_, V, B, T> {
     #[inline(always)]
     unsafe fn group(&mut self, g: usize, codes: [V; 8]) {
         let codes = each8!(i => codes[i].prepare::<B>());
@@ -130,7 +130,7 @@ impl<V: Lanes, B: LaneBlock, const T: usize> Sink<V> for Multiply<'_, V, B, T> {
 /// # Safety
 /// The CPU has the instruction set; the rows of weights and of activations are there.
 #[inline(always)]
-unsafe fn stream<V: Lanes, B: LaneBlock, const T: usize>(
+unsafe fn stream<V: RowLanes, B: RowBlock, const T: usize>(
     rows: Rows,
     x: &ActQ8,
     t: usize,
@@ -152,9 +152,9 @@ unsafe fn stream<V: Lanes, B: LaneBlock, const T: usize>(
                 prepare::<B>(x, t + i, first, V::offset(B::CODES), &mut act[i][..count]);
                 starts[i] = x.q.as_ptr().add((t + i) * x.k + first * GROUP);
             }
-            B::lane_scales::<V>(rows, count, &mut scales);
+            B::row_scales::<V>(rows, count, &mut scales);
             let mut sink = Multiply::<V, B, T> { scales: &scales, act: &act, x: starts, y: sums, block: PhantomData };
-            B::lane_codes(rows, count, &mut sink);
+            B::row_codes(rows, count, &mut sink);
             sums = sink.y;
         }
         for (i, sums) in sums.into_iter().enumerate() {
@@ -165,14 +165,14 @@ unsafe fn stream<V: Lanes, B: LaneBlock, const T: usize>(
 }
 
 /// Groups are laid into a panel: codes, scales, minimums, as many vectors as [`Panel::SIZE`] says.
-struct Panel<'a, V: Lanes, B> {
+struct Panel<'a, V: RowLanes, B> {
     scales: &'a ChunkScales<V>,
     /// The chunk's place in the panel.
     to: *mut V,
     block: PhantomData<B>,
 }
 
-impl<V: Lanes, B: LaneBlock> Panel<'_, V, B> {
+impl<V: RowLanes, B: RowBlock> Panel<'_, V, B> {
     const SCALES: usize = if B::HALVES { 2 } else { 1 };
     const MINS: usize = if B::HAS_MIN { Self::SCALES } else { 0 };
     /// Vectors of a group.
@@ -199,7 +199,7 @@ impl<V: Lanes, B: LaneBlock> Panel<'_, V, B> {
     }
 }
 
-impl<V: Lanes, B: LaneBlock> Sink<V> for Panel<'_, V, B> {
+impl<V: RowLanes, B: RowBlock> Sink<V> for Panel<'_, V, B> {
     #[inline(always)]
     unsafe fn group(&mut self, g: usize, codes: [V; 8]) {
         // SAFETY: promised by the caller; the group lies inside the panel.
@@ -223,7 +223,7 @@ impl<V: Lanes, B: LaneBlock> Sink<V> for Panel<'_, V, B> {
 /// The CPU has the instruction set; the rows of weights are there, and the panel has room for them.
 #[inline(always)]
 #[allow(clippy::needless_range_loop)] // a group is a place in the panel and in the activations too
-unsafe fn panels<V: Lanes, B: LaneBlock, const P: usize>(
+unsafe fn panels<V: RowLanes, B: RowBlock, const P: usize>(
     rows: [Rows; P],
     x: &ActQ8,
     y: &mut TileMut,
@@ -246,9 +246,9 @@ unsafe fn panels<V: Lanes, B: LaneBlock, const P: usize>(
                 for chunk in (0..stretch).step_by(CHUNK) {
                     let count = CHUNK.min(stretch - chunk);
                     let rows = rows.at((first + chunk) / B::GROUPS * size_of::<B>());
-                    B::lane_scales::<V>(rows, count, &mut scales);
+                    B::row_scales::<V>(rows, count, &mut scales);
                     let to = panel.add(chunk * Panel::<V, B>::SIZE);
-                    B::lane_codes(rows, count, &mut Panel::<V, B> { scales: &scales, to, block: PhantomData });
+                    B::row_codes(rows, count, &mut Panel::<V, B> { scales: &scales, to, block: PhantomData });
                 }
             }
             for t in (0..x.rows).step_by(TILE) {

@@ -3,9 +3,9 @@
 //! Eight rows (AVX2) or sixteen (AVX-512) are computed at once. Their bytes are transposed as they are stored, still
 //! packed, so that lane `r` of vector `i` holds bytes `4i..4i+4` of row `r`; unpacking then is the same few
 //! instructions for every lane, and products with a broadcast activation accumulate per row with no sum across
-//! lanes. What a format needs is written once over [`Lanes`], what an instruction set needs once in its `lanes.rs`.
+//! lanes. What a format needs is written once over [`RowLanes`], what an instruction set needs once in its `rows.rs`.
 
-/// An array of eight values, `$i` counting from 0. Code over [`Lanes`] has no closures: one that is not inlined would be
+/// An array of eight values, `$i` counting from 0. Code over [`RowLanes`] has no closures: one that is not inlined would be
 /// compiled without the instruction set, and every vector operation in it would become a call.
 macro_rules! each8 {
     ($i:ident => $value:expr) => {
@@ -32,7 +32,7 @@ use crate::blocks::{Codes, QuantBlock};
 ///
 /// A value exists only where the instruction set does: the functions that make one from nothing are unsafe, those
 /// that take one are safe. All are inlined into a function that enables the set.
-pub trait Lanes: Copy {
+pub trait RowLanes: Copy {
     /// Rows.
     const N: usize;
     /// The vector with an f32 in each lane.
@@ -45,15 +45,15 @@ pub trait Lanes: Copy {
     unsafe fn splat(x: i32) -> Self;
     /// The same 16 bytes in every quarter.
     /// # Safety
-    /// As [`Lanes::splat`].
+    /// As [`RowLanes::splat`].
     unsafe fn table(bytes: &[i8; 16]) -> Self;
     /// Four bytes of each row at `rows`.
     /// # Safety
-    /// As [`Lanes::splat`]; each row has four bytes there.
+    /// As [`RowLanes::splat`]; each row has four bytes there.
     unsafe fn load4(rows: Rows) -> Self;
     /// Sixteen bytes of each row at `rows`, transposed: vector `i` holds bytes `4i..4i+4`.
     /// # Safety
-    /// As [`Lanes::splat`]; each row has sixteen bytes there.
+    /// As [`RowLanes::splat`]; each row has sixteen bytes there.
     unsafe fn load16(rows: Rows) -> [Self; 4];
 
     fn and(self, b: Self) -> Self;
@@ -71,17 +71,17 @@ pub trait Lanes: Copy {
     fn look_up(self, table: Self) -> Self;
     /// Byte `j` is 255 where bit `4 * i + j` of the lane is set, else 0.
     fn bit_mask(self, i: usize) -> Self;
-    /// Lanes as signed numbers.
+    /// RowLanes as signed numbers.
     fn float(self) -> Self::Floats;
     /// The lower halves of the lanes as half-precision numbers.
     fn half_float(self) -> Self::Floats;
 
-    /// The signed or unsigned bytes of [`Codes`] as [`Lanes::dot`] takes them.
+    /// The signed or unsigned bytes of [`Codes`] as [`RowLanes::dot`] takes them.
     fn prepare<B: QuantBlock>(self) -> Self;
     /// `start` plus the products of `4 * codes.len()` codes with as many activations at `x`; with `start` the
     /// correction of the codes' offset this is the integer sum of the definition.
     /// # Safety
-    /// As [`Lanes::splat`]; `x` can be read so far.
+    /// As [`RowLanes::splat`]; `x` can be read so far.
     unsafe fn dot<B: QuantBlock, const VECTORS: usize>(codes: &[Self; VECTORS], x: *const i8, start: i32) -> Self;
     /// The offset that `start` must correct, times the sum of the activations.
     fn offset(codes: Codes) -> i32;
@@ -123,13 +123,13 @@ pub(crate) const CHUNK: usize = 8;
 
 /// Scales and minimums of up to [`CHUNK`] groups of all rows, by halves.
 #[derive(Clone, Copy)]
-pub struct ChunkScales<V: Lanes> {
+pub struct ChunkScales<V: RowLanes> {
     pub s: [[V::Floats; 2]; CHUNK],
     pub m: [[V::Floats; 2]; CHUNK],
 }
 
 /// What takes the codes of one group after the other.
-pub trait Sink<V: Lanes> {
+pub trait Sink<V: RowLanes> {
     /// Group `g` of the chunk; vector `i` holds codes `4i..4i+4` of each row.
     ///
     /// # Safety
@@ -138,16 +138,16 @@ pub trait Sink<V: Lanes> {
 }
 
 /// A format that is unpacked with rows in the lanes.
-pub trait LaneBlock: QuantBlock {
+pub trait RowBlock: QuantBlock {
     /// Scales of the first `groups` groups at `rows`: of one block, or of several when a block is one group.
     ///
     /// # Safety
     /// The CPU has the instruction set, and each row has the blocks of that many groups.
-    unsafe fn lane_scales<V: Lanes>(rows: Rows, groups: usize, out: &mut ChunkScales<V>);
+    unsafe fn row_scales<V: RowLanes>(rows: Rows, groups: usize, out: &mut ChunkScales<V>);
 
     /// Codes of the same groups, in order, for `sink`.
     ///
     /// # Safety
-    /// As [`LaneBlock::lane_scales`].
-    unsafe fn lane_codes<V: Lanes>(rows: Rows, groups: usize, sink: &mut impl Sink<V>);
+    /// As [`RowBlock::row_scales`].
+    unsafe fn row_codes<V: RowLanes>(rows: Rows, groups: usize, sink: &mut impl Sink<V>);
 }
