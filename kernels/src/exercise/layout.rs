@@ -69,7 +69,7 @@ impl Layout {
         let Shape { k, rows, tokens, skew, .. } = *shape;
         let row = entry.ty.row_bytes(k).unwrap_or(0);
         let vector = 4 * k;
-        let (unit, wide) = (Floats(1.0), Floats(8.0));
+        let (unit, wide) = (Floats(1.0), Floats(4.0));
         let mut l = Layout { slots: [None; 8], skew, end: 0 };
         match entry.func {
             Func::MatmulQ8(_) => {

@@ -17,7 +17,7 @@ pub fn map<S: Simd>(s: S, x: &mut [f32], f: impl Fn(S::V) -> S::V) {
 }
 
 #[inline(always)]
-fn map16<S: Simd>(s: S, x: &mut [f32; 16], f: impl Fn(S::V) -> S::V) {
+fn map16<S: Simd>(s: S, x: &mut [f32; 16], f: &impl Fn(S::V) -> S::V) {
     for part in 0..S::PARTS {
         let v = f(s.load(x, part));
         s.store(x, part, v);
@@ -41,7 +41,7 @@ pub fn zip<S: Simd>(s: S, y: &mut [f32], x: &[f32], f: impl Fn(S::V, S::V) -> S:
 }
 
 #[inline(always)]
-fn zip16<S: Simd>(s: S, y: &mut [f32; 16], x: &[f32; 16], f: impl Fn(S::V, S::V) -> S::V) {
+fn zip16<S: Simd>(s: S, y: &mut [f32; 16], x: &[f32; 16], f: &impl Fn(S::V, S::V) -> S::V) {
     for part in 0..S::PARTS {
         let v = f(s.load(y, part), s.load(x, part));
         s.store(y, part, v);

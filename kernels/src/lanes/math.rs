@@ -4,7 +4,7 @@ use super::Simd;
 use crate::math::*;
 
 #[inline(always)]
-fn horner<S: Simd>(s: S, coefficients: &[f32], x: S::V) -> S::V {
+fn horner<S: Simd, const N: usize>(s: S, coefficients: &[f32; N], x: S::V) -> S::V {
     let mut sum = s.splat(coefficients[0]);
     for c in &coefficients[1..] {
         sum = s.mul_add(sum, x, s.splat(*c));

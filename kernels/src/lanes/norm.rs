@@ -71,7 +71,7 @@ fn each16<S: Simd>(
     w: &[f32; 16],
     b: &[f32; 16],
     y: &mut [f32; 16],
-    f: impl Fn(S::V, S::V, S::V) -> S::V,
+    f: &impl Fn(S::V, S::V, S::V) -> S::V,
 ) {
     for part in 0..S::PARTS {
         s.store(y, part, f(s.load(x, part), s.load(w, part), s.load(b, part)));
