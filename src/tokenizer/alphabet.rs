@@ -27,9 +27,28 @@ const BYTES: [i16; 256 + 68] = {
     table
 };
 
-/// The bytes that the text `token` stands for, by its character; `None` for a character outside the alphabet.
-pub(super) fn bytes(token: &str) -> impl Iterator<Item = Option<u8>> {
-    token.chars().map(byte_of)
+/// By byte, its character.
+const CHARS: [u16; 256] = {
+    let mut table = [0; 256];
+    let mut c = 0;
+    while c < BYTES.len() {
+        if BYTES[c] >= 0 {
+            table[BYTES[c] as usize] = c as u16;
+        }
+        c += 1;
+    }
+    table
+};
+
+/// The UTF-8 of the character of `byte`, in `buffer`. All of the alphabet is below U+0800: one byte or two.
+pub(super) fn encode_byte(byte: u8, buffer: &mut [u8; 2]) -> &[u8] {
+    let c = CHARS[byte as usize];
+    if c < 0x80 {
+        buffer[0] = c as u8;
+        return &buffer[..1];
+    }
+    *buffer = [0xc0 | (c >> 6) as u8, 0x80 | (c & 0x3f) as u8];
+    buffer
 }
 
 #[cfg(test)]
@@ -49,6 +68,9 @@ mod tests {
             (byte_of('Ġ'), byte_of('Ċ'), byte_of('A'), byte_of(' ')),
             (Some(b' '), Some(b'\n'), Some(b'A'), None)
         );
-        assert!(bytes("Ġaé").eq([Some(b' '), Some(b'a'), Some(0xe9)]));
+        for b in 0..=255 {
+            let text = encode_byte(b, &mut [0; 2]).to_vec();
+            assert_eq!(str::from_utf8(&text).map(|t| byte_of(t.chars().next().unwrap())), Ok(Some(b)));
+        }
     }
 }

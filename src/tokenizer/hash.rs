@@ -1,46 +1,54 @@
 //! Open-addressed tables from the hash of a text to a number, in memory reserved before they are filled.
-//!
-//! The hash of a text is a polynomial over its bytes, so that of two texts joined comes from theirs without looking
-//! at the bytes again: a merge of two symbols costs one step, however long they are.
 
-/// The polynomial's base: odd, without structure.
-const BASE: u64 = 0x9e3f_5a21_c48d_7b35;
-
-const POWERS: [u64; 64] = {
-    let mut table = [1u64; 64];
-    let mut i = 1;
-    while i < 64 {
-        table[i] = table[i - 1].wrapping_mul(BASE);
-        i += 1;
-    }
-    table
-};
-
-/// The hash of the text that ends in `byte` after one of hash `hash` (0 for none).
-pub(super) fn extend(hash: u64, byte: u8) -> u64 {
-    hash.wrapping_mul(BASE).wrapping_add(byte as u64 + 1)
-}
-
-/// The hash of a text.
+/// The hash of a text: eight bytes at a time, each step a product of 128 bits folded into 64.
 pub(super) fn hash(text: &[u8]) -> u64 {
-    text.iter().fold(0, |h, &b| extend(h, b))
+    let n = text.len();
+    let word = |at: usize| text.get(at..).and_then(|t| t.first_chunk()).map_or(0, |c| u64::from_le_bytes(*c));
+    let half = |at: usize| text.get(at..).and_then(|t| t.first_chunk()).map_or(0, |c| u32::from_le_bytes(*c) as u64);
+    let byte = |at: usize| text.get(at).map_or(0, |&b| b as u64);
+    let (first, second) = match n {
+        16.. => (word(0), word(8)),
+        9.. => (word(0), word(n - 8) >> (8 * (16 - n))), // the last eight bytes without those that `first` has
+        8 => (word(0), 0),
+        4.. => (half(0) | half(n - 4) << (8 * (n - 4)), 0),
+        0.. => (byte(0) | byte(1) << 8 | byte(2) << 16, 0),
+    };
+    finish(first, second, text)
 }
 
-/// The hash of two texts joined, the second `len` bytes long.
-pub(super) fn join(left: u64, right: u64, len: usize) -> u64 {
-    let power = POWERS.get(len).copied().unwrap_or_else(|| BASE.wrapping_pow(len as u32));
-    left.wrapping_mul(power).wrapping_add(right)
+/// The same of the text at `at..at + n` in a buffer, in less time where 16 bytes follow: then no length is a branch.
+pub(super) fn hash_in(buffer: &[u8], at: usize, n: usize) -> u64 {
+    let text = buffer.get(at..at + n).unwrap_or(&[]);
+    let Some(chunk) = buffer.get(at..).and_then(|b| b.first_chunk::<16>()) else { return hash(text) };
+    let words = u128::from_le_bytes(*chunk) & (u128::MAX.checked_shr(128 - 8 * n.min(16) as u32).unwrap_or(0));
+    finish(words as u64, (words >> 64) as u64, text)
 }
 
-/// The hash of an ordered pair of texts.
+/// From the first and second eight bytes (zeros behind the text) and what follows.
+fn finish(first: u64, second: u64, text: &[u8]) -> u64 {
+    let mut h = fold(first ^ 0x9e37_79b9_7f4a_7c15, second ^ 0xe703_7ed1_a0b4_28db ^ (text.len() as u64) << 56);
+    for chunk in text.get(16..).unwrap_or(&[]).chunks(8) {
+        let mut word = [0; 8];
+        word[..chunk.len()].copy_from_slice(chunk);
+        h = fold(h ^ u64::from_le_bytes(word), 0xd6e8_feb8_6659_fd93);
+    }
+    h
+}
+
+/// The hash of an ordered pair of texts by theirs.
 pub(super) fn pair(left: u64, right: u64) -> u64 {
-    left.rotate_left(25).wrapping_mul(0xd6e8_feb8_6659_fd93) ^ right
+    fold(left ^ 0x8ebc_6af0_9c88_c6e3, right.rotate_left(32) ^ 0x5899_65cc_7537_4cc3)
+}
+
+fn fold(a: u64, b: u64) -> u64 {
+    let product = a as u128 * b as u128;
+    product as u64 ^ (product >> 64) as u64
 }
 
 /// A table from hashes to numbers below 2^32 - 1. What two texts of one hash are is for the caller to tell.
 #[derive(Default)]
 pub(super) struct Slots {
-    /// The low half of the mixed hash above, the number plus one below; 0 is free.
+    /// The low half of the hash above, the number plus one below; 0 is free.
     slots: Vec<u64>,
 }
 
@@ -69,7 +77,7 @@ impl Slots {
     /// Enters `value` unless an entry for which `same` holds is there (the first stays).
     pub fn insert(&mut self, hash: u64, value: u32, same: impl Fn(u32) -> bool) {
         if let Err(Some(free)) = self.probe(hash, same) {
-            self.slots[free] = (mix(hash) << 32) | (value as u64 + 1);
+            self.slots[free] = (hash << 32) | (value as u64 + 1);
         }
     }
 
@@ -80,16 +88,15 @@ impl Slots {
 
     /// The entry, or the free slot where it would be (none when the table is full).
     fn probe(&self, hash: u64, is: impl Fn(u32) -> bool) -> Result<u32, Option<usize>> {
-        let mixed = mix(hash);
         let len = self.slots.len();
-        let start = (((mixed >> 32) * len as u64) >> 32) as usize;
+        let start = (((hash >> 32) * len as u64) >> 32) as usize;
         for at in (start..len).chain(0..start) {
             let slot = self.slots[at];
             if slot == 0 {
                 return Err(Some(at));
             }
             let value = slot as u32 - 1;
-            if (slot >> 32) as u32 == mixed as u32 && is(value) {
+            if (slot >> 32) as u32 == hash as u32 && is(value) {
                 return Ok(value);
             }
         }
@@ -97,10 +104,34 @@ impl Slots {
     }
 }
 
-/// Spreads the polynomial, whose low bits depend on the texts' low bits alone, over all bits.
-fn mix(h: u64) -> u64 {
-    let h = (h ^ (h >> 32)).wrapping_mul(0xe703_7ed1_a0b4_28db);
-    h ^ (h >> 32)
+/// Entries on their way into a table. Entered together, they wait for memory together.
+pub(super) struct Batch {
+    entries: [(u64, u32); 32],
+    len: usize,
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Batch { entries: [(0, 0); 32], len: 0 }
+    }
+}
+
+impl Batch {
+    /// Enters a value, at the latest with `flush`; `same` says whether two values are of one text.
+    pub fn push(&mut self, hash: u64, value: u32, slots: &mut Slots, same: impl Fn(u32, u32) -> bool) {
+        if self.len == self.entries.len() {
+            self.flush(slots, same);
+        }
+        self.entries[self.len] = (hash, value);
+        self.len += 1;
+    }
+
+    /// Enters what is still on its way.
+    pub fn flush(&mut self, slots: &mut Slots, same: impl Fn(u32, u32) -> bool) {
+        for &(hash, value) in &self.entries[..std::mem::take(&mut self.len)] {
+            slots.insert(hash, value, |other| same(other, value));
+        }
+    }
 }
 
 #[cfg(test)]
@@ -108,13 +139,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn joins() {
-        for (l, r) in [("", "a"), ("ab", "cde"), ("x", &"long ".repeat(40))] {
-            let both = [l, r].concat();
-            assert_eq!(join(hash(l.as_bytes()), hash(r.as_bytes()), r.len()), hash(both.as_bytes()));
+    fn every_byte_and_the_length_count() {
+        for n in 0..40 {
+            let text = vec![0; n];
+            assert_ne!(hash(&text), hash(&vec![0; n + 1]));
+            let buffer: Vec<u8> = (1..100).collect();
+            for at in [0, 50, 99 - n] {
+                assert_eq!(hash_in(&buffer, at, n), hash(&buffer[at..at + n]));
+            }
+            for i in 0..n {
+                let mut other = text.clone();
+                other[i] = 1;
+                assert_ne!(hash(&text), hash(&other), "byte {i} of {n}");
+            }
         }
-        assert_ne!(pair(hash(b"ab"), hash(b"c")), pair(hash(b"a"), hash(b"bc")));
-        assert_ne!(hash(b"\0"), hash(b"\0\0"));
+        assert_ne!(pair(1, 2), pair(2, 1));
     }
 
     #[test]

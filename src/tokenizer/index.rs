@@ -1,8 +1,8 @@
 //! The index of a vocabulary: from text to token, from pair to merge, and what each token is. The strings stay in the
 //! file. Its size follows from counts; it is reserved when the tokenizer is made, and filled at first use.
 
-use super::alphabet;
-use super::hash::{self, Slots};
+use super::alphabet::encode_byte;
+use super::hash::{self, Batch, Slots};
 use super::special::{self, Ends, Named};
 use super::vocab::{Counts, Kind, Source, Vocab, string_at, strings_of};
 use crate::error::{Result, try_vec};
@@ -118,27 +118,35 @@ impl Index {
     pub fn build(mut self, vocab: &Vocab, source: Source) -> Index {
         let mut named = Named::default();
         self.tokens.clear(vocab.counts.tokens);
+        let mut batch = Batch::default();
         for (id, (start, text)) in strings_of(source.tokens).take(vocab.counts.tokens).enumerate() {
             self.starts.push(start);
             self.attrs.push(attr::of_type(source.token_type(id)));
             self.longest = self.longest.max(text.len());
             named.note(id as u32, text);
-            if let Some(hash) = token_hash(vocab.kind, text) {
+            if !text.is_empty() {
                 let starts = &self.starts;
-                let same = |other: u32| string_at(source.tokens, starts[other as usize]) == text;
-                self.tokens.insert(hash, id as u32, same);
+                let string = |id: u32| string_at(source.tokens, starts[id as usize]);
+                let hash = hash::hash_in(source.tokens, start as usize + 8, text.len());
+                batch.push(hash, id as u32, &mut self.tokens, |a, b| string(a) == string(b));
             }
             if vocab.kind != Kind::Bpe {
                 note_before_space(&mut self.before_space, text);
             }
         }
+        let string = |id: u32| string_at(source.tokens, self.starts[id as usize]);
+        batch.flush(&mut self.tokens, |a, b| string(a) == string(b));
         self.merges.clear(vocab.counts.merges);
+        let same = |a, b| string_at(source.merges, a) == string_at(source.merges, b);
         for (start, text) in strings_of(source.merges).take(vocab.counts.merges) {
-            let Some((left, right)) = merge_parts(text) else { continue };
-            if let (Some(l), Some(r)) = (token_hash(vocab.kind, left), token_hash(vocab.kind, right)) {
-                self.merges.insert(hash::pair(l, r), start, |other| string_at(source.merges, other) == text);
+            let at = start as usize + 8;
+            if let Some(space) = merge_space(source.merges, at, text) {
+                let left = hash::hash_in(source.merges, at, space);
+                let right = hash::hash_in(source.merges, at + space + 1, text.len() - space - 1);
+                batch.push(hash::pair(left, right), start, &mut self.merges, same);
             }
         }
+        batch.flush(&mut self.merges, same);
         for byte in 0..=255 {
             self.bytes.0[byte as usize] = self.byte_token(byte, vocab.kind, source);
         }
@@ -148,24 +156,27 @@ impl Index {
 
     fn byte_token(&self, byte: u8, kind: Kind, source: Source) -> Option<u32> {
         if kind == Kind::Bpe {
-            return self.find(hash::hash(&[byte]), &[byte], kind, source);
+            return self.find(encode_byte(byte, &mut [0; 2]), source);
         }
         let hex = |n: u8| b"0123456789ABCDEF"[n as usize & 15];
-        let name = [b'<', b'0', b'x', hex(byte >> 4), hex(byte), b'>'];
-        let id = self.find(hash::hash(&name), &name, kind, source);
-        id.or_else(|| self.find(hash::hash(&[byte]), &[byte], kind, source).filter(|_| kind == Kind::Spm))
+        let id = self.find(&[b'<', b'0', b'x', hex(byte >> 4), hex(byte), b'>'], source);
+        id.or_else(|| self.find(&[byte], source).filter(|_| kind == Kind::Spm))
     }
 
-    /// The token whose text is `bytes` (of that hash), each space of an SPM vocabulary escaped.
-    pub fn find(&self, hash: u64, bytes: &[u8], kind: Kind, source: Source) -> Option<u32> {
-        self.tokens.find(hash, |id| same_text(kind, self.text(id, source), bytes))
+    /// The token whose string is `text`.
+    pub fn find(&self, text: &[u8], source: Source) -> Option<u32> {
+        if text.len() > self.longest {
+            return None;
+        }
+        self.tokens.find(hash::hash(text), |id| self.text(id, source) == text)
     }
 
-    /// The rank of the merge of two texts, with the hashes `l` and `r`.
-    pub fn merge(&self, (l, left): (u64, &[u8]), (r, right): (u64, &[u8]), kind: Kind, source: Source) -> Option<u32> {
+    /// The rank of the merge of two texts, given with their hashes.
+    pub fn merge(&self, (l, left): (u64, &[u8]), (r, right): (u64, &[u8]), source: Source) -> Option<u32> {
         self.merges.find(hash::pair(l, r), |start| {
-            merge_parts(string_at(source.merges, start))
-                .is_some_and(|(a, b)| same_text(kind, a, left) && same_text(kind, b, right))
+            let text = string_at(source.merges, start);
+            let rest = text.strip_prefix(left).and_then(|t| t.strip_prefix(b" "));
+            rest == Some(right)
         })
     }
 
@@ -191,47 +202,27 @@ impl Index {
     }
 }
 
-/// The hash of the bytes that a token's string stands for. None for one that no text becomes.
-fn token_hash(kind: Kind, text: &[u8]) -> Option<u64> {
-    if text.is_empty() {
-        return None;
-    }
-    if kind != Kind::Bpe {
-        return Some(hash::hash(text));
-    }
-    // Most of a vocabulary is ASCII, where a character is its own byte or outside the alphabet.
-    let mut hash = 0;
-    for (i, &b) in text.iter().enumerate() {
-        if b >= 0x80 {
-            let rest = str::from_utf8(text.get(i..)?).ok()?;
-            return alphabet::bytes(rest).try_fold(hash, |h, b| Some(hash::extend(h, b?)));
+/// Where the space between the two sides of a merge is: the first after the first byte. `text` is at `at` in `buffer`.
+fn merge_space(buffer: &[u8], at: usize, text: &[u8]) -> Option<usize> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    if let Some(chunk) = buffer.get(at..).and_then(|b| b.first_chunk()) {
+        // A space becomes a zero byte, and the lowest zero byte's high bit the lowest that is set.
+        let x = u64::from_le_bytes(*chunk) ^ (ONES * b' ' as u64);
+        let zeros = x.wrapping_sub(ONES) & !x & (ONES << 7) & !0xff;
+        let space = zeros.trailing_zeros() as usize / 8;
+        if zeros != 0 && space < text.len() && x as u8 != 0 {
+            return Some(space);
         }
-        hash = hash::extend(hash, alphabet::byte_of(b as char)?);
     }
-    Some(hash)
-}
-
-/// Whether a string of the file stands for `bytes`.
-fn same_text(kind: Kind, text: &[u8], bytes: &[u8]) -> bool {
-    if kind != Kind::Bpe {
-        return text == bytes;
-    }
-    str::from_utf8(text).is_ok_and(|text| alphabet::bytes(text).eq(bytes.iter().map(|&b| Some(b))))
-}
-
-/// The two sides of a merge: they stand apart by the first space after the first byte.
-fn merge_parts(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    let space = text.iter().skip(1).position(|&b| b == b' ')? + 1;
-    Some((text.get(..space)?, text.get(space + 1..)?))
+    Some(text.iter().skip(1).position(|&b| b == b' ')? + 1)
 }
 
 /// Notes which bytes `text` has right before an escaped space, other than those of such a space itself.
 fn note_before_space(set: &mut ByteSet, text: &[u8]) {
-    let mut i = 1;
-    while i + SPACE.len() <= text.len() {
-        if text[i] == SPACE[0] && text[i..].starts_with(SPACE) && !text[..i].ends_with(SPACE) {
-            set.insert(text[i - 1]);
+    let Some(rest) = text.get(1..).filter(|r| r.contains(&SPACE[0])) else { return };
+    for i in 0..rest.len() {
+        if rest[i..].starts_with(SPACE) && !text[..i + 1].ends_with(SPACE) {
+            set.insert(text[i]);
         }
-        i += 1;
     }
 }

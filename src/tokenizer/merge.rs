@@ -13,7 +13,7 @@ use crate::error::{Result, fail};
 /// vocabularies), so they may be far longer; a longer piece grows the memory.
 pub const PIECE_BYTES: usize = 4096;
 
-/// A piece with its spaces escaped, and one put before it.
+/// A piece with its spaces escaped (three bytes each), and one put before it; GPT-2's alphabet takes two for a byte.
 const TEXT_BYTES: usize = 3 * PIECE_BYTES + 3;
 /// Its symbols.
 const SYMBOLS: usize = PIECE_BYTES + 1;
@@ -40,7 +40,6 @@ struct Candidate {
     order: u32,
     left: u32,
     len: u32,
-    id: u32,
 }
 
 impl Ord for Candidate {
@@ -58,7 +57,7 @@ impl PartialOrd for Candidate {
 /// The memory of merging, reserved for pieces of [`PIECE_BYTES`].
 #[derive(Default)]
 pub(super) struct Scratch {
-    /// The piece with its spaces escaped.
+    /// The piece as the file's strings are written.
     pub text: Vec<u8>,
     symbols: Vec<Symbol>,
     queue: BinaryHeap<Candidate>,
@@ -72,7 +71,7 @@ impl Scratch {
 
     pub fn reserve() -> Result<Scratch> {
         let mut scratch = Scratch::default();
-        scratch.grow_text(TEXT_BYTES)?;
+        scratch.text = scratch.take_text(TEXT_BYTES)?;
         scratch.grow(SYMBOLS)?;
         Ok(scratch)
     }
@@ -83,13 +82,13 @@ impl Scratch {
             + self.queue.capacity() * size_of::<Candidate>()
     }
 
-    /// Empties the text and makes room for `len` bytes of it.
-    pub fn grow_text(&mut self, len: usize) -> Result<()> {
+    /// The text, emptied and with room for `len` bytes, to be put back after use.
+    pub fn take_text(&mut self, len: usize) -> Result<Vec<u8>> {
         self.text.clear();
         if self.text.try_reserve_exact(len).is_err() {
             fail!(OutOfMemory, "no memory to tokenize a word of {len} bytes");
         }
-        Ok(())
+        Ok(std::mem::take(&mut self.text))
     }
 
     /// Empties the lists and makes room for `symbols`. A merge takes one candidate and adds two at most, and there is
@@ -112,20 +111,12 @@ pub(super) struct Merger<'a> {
     pub kind: Kind,
     pub index: &'a Index,
     pub source: Source<'a>,
-    /// What stands for a byte that has no token.
+    /// SPM: what stands for a byte that has no token.
     pub unknown: Option<u32>,
 }
 
 impl Merger<'_> {
-    /// The token whose text is `bytes`.
-    pub fn find(&self, bytes: &[u8]) -> Option<u32> {
-        if bytes.len() > 2 * self.index.longest {
-            return None; // the alphabet of bytes writes one in two at most, never in less than one
-        }
-        self.index.find(hash::hash(bytes), bytes, self.kind, self.source)
-    }
-
-    /// Merges `piece` and hands its tokens to `each`.
+    /// Merges `piece`, written as the file's strings are, and hands its tokens to `each`.
     pub fn merge(&self, piece: &[u8], scratch: &mut Scratch, mut each: impl FnMut(u32) -> Result<()>) -> Result<()> {
         self.start(piece, scratch)?;
         let Scratch { symbols, queue, .. } = scratch;
@@ -141,14 +132,13 @@ impl Merger<'_> {
             if left.len + right.len != best.len {
                 continue;
             }
+            let joined = Symbol { len: best.len, next: right.next, ..left };
+            let text = joined.text(piece);
+            // A merge whose result is no token is none.
+            let Some(id) = self.index.find(text, self.source) else { continue };
+            let hash = if self.kind == Kind::Spm { 0 } else { hash::hash(text) };
             symbols[left.next as usize].len = 0;
-            symbols[best.left as usize] = Symbol {
-                hash: hash::join(left.hash, right.hash, right.len as usize),
-                len: best.len,
-                next: right.next,
-                id: best.id,
-                ..left
-            };
+            symbols[best.left as usize] = Symbol { hash, id, ..joined };
             if right.next != NONE {
                 symbols[right.next as usize].prev = best.left;
             }
@@ -158,63 +148,55 @@ impl Merger<'_> {
         for symbol in symbols.iter().filter(|s| s.len > 0) {
             if symbol.id != NONE {
                 each(symbol.id)?;
-                continue;
-            }
-            let bytes = piece.get(symbol.at as usize..(symbol.at + symbol.len) as usize).unwrap_or(&[]);
-            for id in bytes.iter().filter_map(|&b| self.index.byte(b).or(self.unknown)) {
-                each(id)?;
+            } else if self.kind != Kind::Bpe {
+                for &byte in symbol.text(piece) {
+                    self.index.byte(byte).or(self.unknown).map_or(Ok(()), &mut each)?;
+                }
             }
         }
         Ok(())
     }
 
-    /// One symbol for each byte of a byte vocabulary, else for each character.
+    /// One symbol for each character.
     fn start(&self, piece: &[u8], scratch: &mut Scratch) -> Result<()> {
-        scratch.grow(match self.kind {
-            Kind::Bpe => piece.len(),
-            _ => piece.iter().filter(|&&b| b & 0xc0 != 0x80).count(), // the characters' first bytes
-        })?;
+        scratch.grow(piece.iter().filter(|&&b| b & 0xc0 != 0x80).count())?; // the characters' first bytes
         let mut at = 0;
         while at < piece.len() {
             let rest = &piece[at..];
-            let len = if self.kind == Kind::Bpe { 1 } else { char_len(rest[0]).min(rest.len()) };
-            let bytes = &rest[..len];
-            let hash = hash::hash(bytes);
-            let id = match self.kind {
-                Kind::Bpe => self.index.byte(rest[0]),
-                _ => self.index.find(hash, bytes, self.kind, self.source),
-            };
+            let text = &rest[..char_len(rest[0]).min(rest.len())];
             let this = scratch.symbols.len() as u32;
             scratch.symbols.push(Symbol {
-                hash,
+                hash: hash::hash(text),
                 at: at as u32,
-                len: len as u32,
+                len: text.len() as u32,
                 prev: this.wrapping_sub(1),
-                next: if at + len < piece.len() { this + 1 } else { NONE },
-                id: id.unwrap_or(NONE),
+                next: if text.len() < rest.len() { this + 1 } else { NONE },
+                id: self.index.find(text, self.source).unwrap_or(NONE),
             });
-            at += len;
+            at += text.len();
         }
         Ok(())
     }
 
-    /// The merge of two neighbours, if there is one and its result is a token.
+    /// The merge of two neighbours, if there is one.
     fn candidate(&self, piece: &[u8], symbols: &[Symbol], left: u32, right: u32) -> Option<Candidate> {
         let (l, r) = (symbols.get(left as usize)?, symbols.get(right as usize)?);
-        let len = l.len + r.len;
-        if len as usize > 2 * self.index.longest {
+        let joined = Symbol { len: l.len + r.len, ..*l };
+        if joined.len as usize > self.index.longest {
             return None;
         }
-        let both = piece.get(l.at as usize..(l.at + len) as usize)?;
-        let (left_text, right_text) = both.split_at_checked(l.len as usize)?;
-        let rank = match self.kind {
-            Kind::Spm => None,
+        let order = match self.kind {
+            Kind::Spm => descending(self.source.score(self.index.find(joined.text(piece), self.source)?)),
             _ if l.id == NONE || r.id == NONE => return None,
-            _ => Some(self.index.merge((l.hash, left_text), (r.hash, right_text), self.kind, self.source)?),
+            _ => self.index.merge((l.hash, l.text(piece)), (r.hash, r.text(piece)), self.source)?,
         };
-        let id = self.index.find(hash::join(l.hash, r.hash, r.len as usize), both, self.kind, self.source)?;
-        let order = rank.unwrap_or_else(|| descending(self.source.score(id)));
-        Some(Candidate { order, left, len, id })
+        Some(Candidate { order, left, len: joined.len })
+    }
+}
+
+impl Symbol {
+    fn text<'t>(&self, piece: &'t [u8]) -> &'t [u8] {
+        piece.get(self.at as usize..(self.at + self.len) as usize).unwrap_or(&[])
     }
 }
 

@@ -21,10 +21,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::error::{Result, fail};
 use crate::gguf::Gguf;
+use alphabet::encode_byte;
 pub use decode::Decoder;
 use index::{Index, SPACE};
 pub use merge::PIECE_BYTES;
 use merge::{Merger, Scratch};
+use pre::Pre;
 use special::{Finder, Fragment};
 use vocab::{Kind, Source, Vocab};
 
@@ -179,7 +181,8 @@ impl Tokenizer {
             each(bos)?;
         }
         let View { vocab, index, source } = view;
-        let merger = Merger { kind: vocab.kind, index, source, unknown: vocab.unknown };
+        let merger =
+            Merger { kind: vocab.kind, index, source, unknown: vocab.unknown.filter(|_| vocab.kind == Kind::Spm) };
         let mut after_special = true;
         Finder { index, source, special: how.special }.cut(text, |fragment| match fragment {
             Fragment::Token(id) => {
@@ -217,23 +220,29 @@ impl View<'_> {
         scratch: &mut Scratch,
         each: &mut dyn FnMut(u32) -> Result<()>,
     ) -> Result<()> {
-        let passes = self.vocab.pre.passes;
+        let Pre { passes, whole_words, .. } = *self.vocab.pre;
         match self.vocab.kind {
-            Kind::Bpe => split::split(passes, text, &mut |word| match merger
-                .find(word.as_bytes())
-                .filter(|_| self.vocab.pre.whole_words)
-            {
-                Some(id) => each(id),
-                None => merger.merge(word.as_bytes(), scratch, &mut *each),
-            }),
-            Kind::RawBpe => split::split(passes, text, &mut |line| match merger
-                .find(line.as_bytes())
+            Kind::Spm => self.encode_words(text, prefix, merger, scratch, each),
+            Kind::RawBpe => split::split(passes, text, &mut |line| match self
+                .index
+                .find(line.as_bytes(), self.source)
                 .filter(|_| line.starts_with('\n'))
             {
                 Some(id) => each(id),
                 None => self.encode_words(line, false, merger, scratch, each),
             }),
-            Kind::Spm => self.encode_words(text, prefix, merger, scratch, each),
+            Kind::Bpe => split::split(passes, text, &mut |word| {
+                let mut escaped = scratch.take_text(word.len().saturating_mul(2))?;
+                for &byte in word.as_bytes() {
+                    escaped.extend_from_slice(encode_byte(byte, &mut [0; 2]));
+                }
+                let done = match self.index.find(&escaped, self.source).filter(|_| whole_words) {
+                    Some(id) => each(id),
+                    None => merger.merge(&escaped, scratch, &mut *each),
+                };
+                scratch.text = escaped;
+                done
+            }),
         }
     }
 
@@ -249,8 +258,7 @@ impl View<'_> {
     ) -> Result<()> {
         while !text.is_empty() {
             let (word, rest) = text.split_at_checked(self.word_end(text)).unwrap_or((text, ""));
-            scratch.grow_text(word.len().saturating_mul(SPACE.len()).saturating_add(SPACE.len()))?;
-            let mut escaped = std::mem::take(&mut scratch.text);
+            let mut escaped = scratch.take_text(word.len().saturating_add(1).saturating_mul(SPACE.len()))?;
             if std::mem::take(&mut prefix) {
                 escaped.extend_from_slice(SPACE);
             }
@@ -260,9 +268,9 @@ impl View<'_> {
                 }
                 escaped.extend_from_slice(part.as_bytes());
             }
-            let merged = merger.merge(&escaped, scratch, &mut *each);
+            let done = merger.merge(&escaped, scratch, &mut *each);
             scratch.text = escaped;
-            merged?;
+            done?;
             text = rest;
         }
         Ok(())
