@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::run::{Golden, batch, bits, open, reference};
+use common::run::{batch, bits, open, reference};
 use qorus::engine::{Context, ContextParams, Model, Pooling, Token, plan};
 use qorus::{Code, Isa, Type};
 use std::sync::Arc;

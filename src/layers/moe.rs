@@ -99,6 +99,8 @@ impl Moe {
             None => y.fill(0.0),
         }
         let row = |range: usize| -> Range<usize> { range * width..(range + 1) * width };
+        // All rows may choose the same expert.
+        frame.claim(self.expert(0)?.need(rows))?;
         for index in 0..self.count {
             let served = || chosen.iter().enumerate().filter(|c| *c.1 as usize == index).map(|c| c.0);
             let mut n = 0;

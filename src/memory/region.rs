@@ -89,6 +89,15 @@ impl<'a> Frame<'a> {
             .map_err(|_| Error::new(Code::Internal, "a region is not aligned for its elements"))
     }
 
+    /// Counts `need` as used, without taking it: for steps whose size depends on data and may reach it another time.
+    pub fn claim(&mut self, need: Need) -> Result<()> {
+        if need.peak > self.rest.len() {
+            fail!(Internal, "the plan was too small: {} bytes claimed, {} left", need.peak, self.rest.len());
+        }
+        self.high.set(self.high.get().max(self.used + need.peak));
+        Ok(())
+    }
+
     /// A frame on top of this one: what it takes is given back when it is dropped.
     pub fn sub(&mut self) -> Frame<'_> {
         Frame { rest: self.rest, used: self.used, high: self.high }

@@ -103,9 +103,15 @@ pub fn scratch(n_head: usize, shape: &CacheShape) -> usize {
 
 /// Bytes [`attend`] takes from its frame for `rows` rows.
 pub fn need(n_head: usize, shape: &CacheShape, rows: usize) -> Need {
+    Need::new().take::<f32>(partials(n_head, shape, rows))
+}
+
+/// Elements of the blocks' partial results: of as many rows as may be computed by blocks, over the whole context. They
+/// are taken for longer batches too, so that a plan for many rows holds for few.
+fn partials(n_head: usize, shape: &CacheShape, rows: usize) -> usize {
     let blocks = shape.ctx.div_ceil(ATTEND_BLOCK);
     let each = blocks.saturating_mul(n_head).saturating_mul(shape.head_dim.saturating_add(2));
-    Need::new().take::<f32>(rows.min(FEW_ROWS).saturating_mul(each))
+    rows.min(FEW_ROWS).saturating_mul(each)
 }
 
 /// out = softmax(scale q k^T) v for rows `[n_head][head_dim]` of `q` at `places`, whose own keys and values are in
@@ -127,7 +133,9 @@ pub fn attend(
         fail!(Shape, "attention of {} rows over {} heads: {} elements", places.len(), p.n_head, q.len());
     }
     let job = Job { p, shape, group: p.n_head / shape.n_kv, q, places, keys, values };
-    if places.len() <= FEW_ROWS { job.by_blocks(exec, frame, out) } else { job.by_rows(exec, out) }
+    let mut frame = frame.sub();
+    let partial = frame.take::<f32>(partials(p.n_head, shape, places.len()))?;
+    if places.len() <= FEW_ROWS { job.by_blocks(exec, partial, out) } else { job.by_rows(exec, out) }
 }
 
 /// Running or partial result of the query heads of one group: greatest score, sum of exponentials, weighted values.
@@ -264,7 +272,7 @@ impl Job<'_> {
     }
 
     /// The threads share the blocks of all rows; the caller merges them in order.
-    fn by_blocks(&self, exec: &Exec, frame: &mut Frame<'_>, out: &mut [f32]) -> Result<()> {
+    fn by_blocks(&self, exec: &Exec, partial: &mut [f32], out: &mut [f32]) -> Result<()> {
         let (k, group, head_dim, n_kv) = (exec.kernels, self.group, self.shape.head_dim, self.shape.n_kv);
         let width = group * head_dim;
         let Range { start, end } = self.blocks(0..self.places.len());
@@ -272,10 +280,9 @@ impl Job<'_> {
         // [row][kv head][block] of ([group][head_dim] values, [2][group] statistics)
         let item = width + 2 * group;
         let items = self.places.len() * n_kv * blocks;
-        let mut frame = frame.sub();
-        let partial = frame.take::<f32>(items * item)?;
+        let partial = &mut partial[..items * item];
         {
-            let partial = Shards::new(partial);
+            let partial = Shards::new(&mut *partial);
             exec.pool.run(&|thread| {
                 // SAFETY: this is thread `thread` of the job, and it asks once.
                 let scratch: &mut [f32] = bytemuck::cast_slice_mut(unsafe { exec.scratch_of(thread) });
