@@ -2,8 +2,8 @@
 //!
 //! The SIMD twins apply the same constants by the same operations in the same order, a fused
 //! multiply-add where this file has `mul_add`, so their results have the same bits. Everything is
-//! branch-free; a NaN gives a NaN. Errors against the exact value, over all f32, are tested in
-//! `tests/ulp.rs`.
+//! branch-free; a NaN gives a NaN. The limits of the errors against the exact value, given in units in the
+//! last place, are tested in `tests/ulp.rs`.
 
 /// Adding 1.5 * 2^23 rounds to an integer; 127 more leaves the exponent of 2^n in the low bits.
 pub(crate) const MAGIC: f32 = 12_582_912.0 + 127.0;
@@ -94,25 +94,26 @@ fn gate(x: f32, s: f32) -> f32 {
     (if s < 0.0 { x * z } else { x }) / (1.0 + z)
 }
 
-/// Logistic function, `1 / (1 + exp(-x))`.
+/// Logistic function, `1 / (1 + exp(-x))`, within 3 ULP.
 #[inline(always)]
 pub fn sigmoid(x: f32) -> f32 {
     gate(1.0, x)
 }
 
-/// `x / (1 + exp(-x))`.
+/// `x / (1 + exp(-x))`, within 3.5 ULP down to -87, where exp(x) becomes subnormal.
 #[inline(always)]
 pub fn silu(x: f32) -> f32 {
     gate(x, x)
 }
 
-/// GELU in its tanh form: `x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))`.
+/// GELU in its tanh form: `x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))`. The error grows with
+/// the argument of tanh, u: within 4 + 6 |u| ULP.
 #[inline(always)]
 pub fn gelu(x: f32) -> f32 {
     gate(x, x * (x * x).mul_add(GELU_C1, GELU_C0))
 }
 
-/// GELU: x times the integral of the normal distribution up to x.
+/// GELU: x times the integral of the normal distribution up to x, within 8 ULP down to -12.
 #[inline(always)]
 pub fn gelu_erf(x: f32) -> f32 {
     let a = at_most(TAIL_HI, x.abs());

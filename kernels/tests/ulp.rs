@@ -48,7 +48,7 @@ const ROWS: &[Row] = &[
     Row { name: "tanh", f: math::tanh, exact: f64::tanh, limit: |_| 3.0 },
     Row { name: "sigmoid", f: math::sigmoid, exact: |x| 1.0 / (1.0 + (-x).exp()), limit: |_| 3.0 },
     // Below, exp(x) is subnormal and has few digits to be multiplied.
-    Row { name: "silu", f: math::silu, exact: Real::silu, limit: |x| if x > -87.0 { 3.0 } else { f64::INFINITY } },
+    Row { name: "silu", f: math::silu, exact: Real::silu, limit: |x| if x > -87.0 { 3.5 } else { f64::INFINITY } },
     // The rounding of its argument becomes an error of exp, as many times as great as the argument.
     Row { name: "gelu", f: math::gelu, exact: exact_gelu, limit: gelu_limit },
     Row {

@@ -43,6 +43,22 @@ impl Shape {
     }
 }
 
+/// Shapes at which an entry is worth measuring: of products the decoding of one token and a batch, of
+/// attention a few heads over a whole block, otherwise a vector of a model's width.
+pub fn usual_shapes(entry: &Entry) -> &'static [Shape] {
+    const fn shape(k: usize, rows: usize, tokens: usize) -> Shape {
+        Shape { k, rows, tokens, skew: 0, other: false }
+    }
+    const PRODUCT: &[Shape] = &[shape(2048, 2048, 1), shape(2048, 512, 64)];
+    const ATTEND: &[Shape] = &[shape(64, ATTEND_BLOCK, 3), shape(128, ATTEND_BLOCK, 4)];
+    const VECTOR: &[Shape] = &[shape(4096, 1, 1)];
+    match entry.func {
+        Func::MatmulQ8(_) | Func::MatmulF32(_) => PRODUCT,
+        Func::Attend(_) => ATTEND,
+        _ => VECTOR,
+    }
+}
+
 /// What one run does.
 #[derive(Clone, Copy, Debug)]
 pub struct Work {
