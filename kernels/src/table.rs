@@ -100,12 +100,15 @@ const LISTS: &[&[Entry]] = &[
     scalar::matmul_f32::ENTRIES,
     scalar::matmul_q8::ENTRIES,
     scalar::norm::ENTRIES,
+    scalar::quantize::ENTRIES,
     scalar::quantize_act::ENTRIES,
     scalar::rope::ENTRIES,
     scalar::softmax::ENTRIES,
     scalar::vector::ENTRIES,
     #[cfg(target_arch = "x86_64")]
     avx2::matmul_q8::ENTRIES,
+    #[cfg(target_arch = "x86_64")]
+    avx2::quantize::ENTRIES,
     #[cfg(target_arch = "x86_64")]
     avx2::quantize_act::ENTRIES,
     #[cfg(target_arch = "x86_64")]

@@ -2,6 +2,7 @@
 
 pub mod lanes;
 pub mod matmul_q8;
+pub mod quantize;
 pub mod quantize_act;
 pub(crate) mod rows;
 mod simd;

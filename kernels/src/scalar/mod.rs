@@ -6,6 +6,7 @@ pub mod dequantize;
 pub mod matmul_f32;
 pub mod matmul_q8;
 pub mod norm;
+pub mod quantize;
 pub mod quantize_act;
 pub mod rope;
 pub mod softmax;
