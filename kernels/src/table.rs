@@ -115,6 +115,8 @@ const LISTS: &[&[Entry]] = &[
     avx2::lanes::ENTRIES,
     #[cfg(target_arch = "x86_64")]
     avx512::lanes::ENTRIES,
+    #[cfg(target_arch = "x86_64")]
+    avx512::matmul_q8::ENTRIES,
 ];
 
 /// Every kernel there is for this architecture, also those that this CPU cannot run, lowest level first.

@@ -1,6 +1,8 @@
 //! Kernels for AVX-512 F, BW, DQ and VL with VNNI.
 
 pub mod lanes;
+pub mod matmul_q8;
+pub(crate) mod rows;
 mod simd;
 
 pub use simd::Avx512;

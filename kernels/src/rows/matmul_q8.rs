@@ -31,7 +31,7 @@ pub(crate) const PANEL_BYTES: usize = 2 * STRETCH * 12 * 64 + 64;
 pub(crate) unsafe fn matmul_q8<V: RowLanes, B: RowBlock>(w: &[u8], x: &ActQ8, y: &mut TileMut, panel: &mut [u8]) {
     let (n, row_bytes) = (y.cols(), x.k / (B::GROUPS * GROUP) * size_of::<B>());
     debug_assert_eq!(w.len(), n * row_bytes);
-    if n < V::N {
+    if n < V::N || row_bytes > i32::MAX as usize / 16 {
         return scalar::matmul_q8::matmul_q8::<B>(w, x, y, panel);
     }
     // The last vector of rows overlaps the one before rather than being shorter: what is computed twice has the same bits.

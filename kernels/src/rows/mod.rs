@@ -103,7 +103,7 @@ pub trait Floats: Copy {
     fn mul_add(self, b: Self, c: Self) -> Self;
 }
 
-/// The same place in several rows that lie `stride` bytes apart.
+/// The same place in several rows that lie `stride` bytes apart; the stretch of sixteen rows fits an i32.
 #[derive(Clone, Copy)]
 pub struct Rows {
     pub ptr: *const u8,

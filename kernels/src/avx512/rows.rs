@@ -1,0 +1,199 @@
+//! Sixteen weight rows in the lanes of a 512-bit vector.
+//!
+//! A value of [`V16`] or [`F16`] is made only by the unsafe functions of the traits, whose callers promise the
+//! features of [`crate::Isa::Avx512`]; that is what every `unsafe` block below rests on.
+
+use crate::blocks::{Codes, QuantBlock};
+use crate::rows::{Floats, RowLanes, Rows};
+use core::arch::x86_64::*;
+
+/// Sixteen 32-bit lanes.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(crate) struct V16(__m512i);
+
+/// Sixteen f32.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(crate) struct F16(__m512);
+
+/// Methods that are one instruction on `self` and other vectors.
+macro_rules! ops {
+    ($($name:ident($($arg:ident),*) => $intrinsic:ident;)*) => {$(
+        #[inline(always)]
+        fn $name(self, $($arg: Self),*) -> Self {
+            // SAFETY: a vector exists, so the instruction set does.
+            Self(unsafe { $intrinsic(self.0, $($arg.0),*) })
+        }
+    )*};
+}
+
+/// Shifts of lanes by a number that is constant after inlining.
+macro_rules! shifts {
+    ($($name:ident => $intrinsic:ident;)*) => {$(
+        #[inline(always)]
+        fn $name(self, n: i32) -> Self {
+            // SAFETY: a vector exists, so the instruction set does.
+            Self(unsafe { $intrinsic(self.0, _mm_cvtsi32_si128(n)) })
+        }
+    )*};
+}
+
+impl RowLanes for V16 {
+    const N: usize = 16;
+    type Floats = F16;
+
+    #[inline(always)]
+    unsafe fn splat(x: i32) -> Self {
+        // SAFETY: promised by the caller.
+        V16(unsafe { _mm512_set1_epi32(x) })
+    }
+
+    #[inline(always)]
+    unsafe fn table(bytes: &[i8; 16]) -> Self {
+        // SAFETY: promised by the caller.
+        V16(unsafe { _mm512_broadcast_i32x4(_mm_loadu_si128(bytes.as_ptr().cast())) })
+    }
+
+    #[inline(always)]
+    unsafe fn load4(rows: Rows) -> Self {
+        // SAFETY: promised by the caller; the offsets of sixteen rows fit 32 bits, as `Rows` demands.
+        unsafe {
+            let lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+            let offsets = _mm512_mullo_epi32(lanes, _mm512_set1_epi32(rows.stride as i32));
+            V16(_mm512_i32gather_epi32::<1>(offsets, rows.ptr.cast()))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load16(rows: Rows) -> [Self; 4] {
+        // SAFETY: promised by the caller.
+        unsafe {
+            macro_rules! row {
+                ($r:expr) => {
+                    _mm_loadu_si128(rows.ptr.add($r * rows.stride).cast())
+                };
+            }
+            // Rows r, r + 4, r + 8 and r + 12 in the quarters, then a transposition of 4 x 4 lanes in each quarter.
+            macro_rules! four {
+                ($r:literal) => {{
+                    let v = _mm512_castsi128_si512(row!($r));
+                    let v = _mm512_inserti32x4::<1>(v, row!($r + 4));
+                    let v = _mm512_inserti32x4::<2>(v, row!($r + 8));
+                    _mm512_inserti32x4::<3>(v, row!($r + 12))
+                }};
+            }
+            let (a, b, c, d) = (four!(0), four!(1), four!(2), four!(3));
+            let (ab0, ab1) = (_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+            let (cd0, cd1) = (_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+            [
+                V16(_mm512_unpacklo_epi64(ab0, cd0)),
+                V16(_mm512_unpackhi_epi64(ab0, cd0)),
+                V16(_mm512_unpacklo_epi64(ab1, cd1)),
+                V16(_mm512_unpackhi_epi64(ab1, cd1)),
+            ]
+        }
+    }
+
+    ops! {
+        and(b) => _mm512_and_si512;
+        or(b) => _mm512_or_si512;
+        sub8(b) => _mm512_sub_epi8;
+        add32(b) => _mm512_add_epi32;
+    }
+
+    shifts! {
+        shl => _mm512_sll_epi32;
+        shr => _mm512_srl_epi32;
+        sar => _mm512_sra_epi32;
+    }
+
+    #[inline(always)]
+    fn look_up(self, table: Self) -> Self {
+        // SAFETY: a vector exists, so the instruction set does.
+        V16(unsafe { _mm512_shuffle_epi8(table.0, self.0) })
+    }
+
+    #[inline(always)]
+    fn bit_mask(self, i: usize) -> Self {
+        // SAFETY: a vector exists, so the instruction set does.
+        unsafe {
+            // Byte i / 2 of each lane in all its bytes, of which each looks at its own bit.
+            let spread = _mm512_add_epi8(
+                _mm512_set1_epi8((i / 2) as i8),
+                _mm512_broadcast_i32x4(_mm_setr_epi32(0, 0x0404_0404, 0x0808_0808, 0x0c0c_0c0c)),
+            );
+            let bits = _mm512_set1_epi32(if i & 1 == 0 { 0x0804_0201 } else { 0x8040_2010_u32 as i32 });
+            V16(_mm512_movm_epi8(_mm512_test_epi8_mask(_mm512_shuffle_epi8(self.0, spread), bits)))
+        }
+    }
+
+    #[inline(always)]
+    fn float(self) -> F16 {
+        // SAFETY: a vector exists, so the instruction set does.
+        F16(unsafe { _mm512_cvtepi32_ps(self.0) })
+    }
+
+    #[inline(always)]
+    fn half_float(self) -> F16 {
+        // SAFETY: a vector exists, so the instruction set does.
+        F16(unsafe { _mm512_cvtph_ps(_mm512_cvtepi32_epi16(self.0)) })
+    }
+
+    #[inline(always)]
+    fn prepare<B: QuantBlock>(self) -> Self {
+        match B::CODES {
+            Codes::Unsigned { .. } => self,
+            // SAFETY: a vector exists, so the instruction set does.
+            Codes::Signed => V16(unsafe { _mm512_xor_si512(self.0, _mm512_set1_epi8(-128)) }),
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn dot<B: QuantBlock, const VECTORS: usize>(codes: &[Self; VECTORS], x: *const i8, start: i32) -> Self {
+        // SAFETY: promised by the caller.
+        unsafe {
+            let mut sum = _mm512_set1_epi32(start);
+            let mut i = 0;
+            while i < VECTORS {
+                sum = _mm512_dpbusd_epi32(
+                    sum,
+                    codes[i].0,
+                    _mm512_set1_epi32(x.add(4 * i).cast::<i32>().read_unaligned()),
+                );
+                i += 1;
+            }
+            V16(sum)
+        }
+    }
+
+    #[inline(always)]
+    fn offset(codes: Codes) -> i32 {
+        i32::from(codes.offset())
+    }
+}
+
+impl Floats for F16 {
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> Self {
+        // SAFETY: promised by the caller.
+        F16(unsafe { _mm512_set1_ps(x) })
+    }
+
+    #[inline(always)]
+    unsafe fn load(p: *const f32) -> Self {
+        // SAFETY: promised by the caller.
+        F16(unsafe { _mm512_loadu_ps(p) })
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, p: *mut f32) {
+        // SAFETY: promised by the caller.
+        unsafe { _mm512_storeu_ps(p, self.0) };
+    }
+
+    ops! {
+        mul(b) => _mm512_mul_ps;
+        mul_add(b, c) => _mm512_fmadd_ps;
+    }
+}
