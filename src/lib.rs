@@ -1,6 +1,8 @@
 //! Qorus runs language models on ordinary CPUs from one mapped GGUF file, inside a memory budget that
 //! it states beforehand and never exceeds.
 
+#[cfg(feature = "convert")]
+pub mod convert;
 pub mod engine;
 pub mod error;
 pub mod gguf;

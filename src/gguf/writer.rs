@@ -231,6 +231,11 @@ impl<W: Write> Output<W> {
         self.sizes.get(self.tensor).map(|size| size - self.done)
     }
 
+    /// Bytes of all tensors together, padding apart.
+    pub fn total(&self) -> u64 {
+        self.sizes.iter().sum()
+    }
+
     /// Ends the file. Errors: `State` while a tensor lacks bytes; `Io`.
     pub fn finish(mut self) -> Result<W> {
         if self.tensor != self.sizes.len() {

@@ -251,7 +251,7 @@ mod tests {
                     hits.fetch_add(1 << (8 * i), Ordering::Relaxed);
                 })
                 .unwrap();
-                assert_eq!(hits.into_inner(), (0..threads).map(|i| 1 << (8 * i)).sum());
+                assert_eq!(hits.into_inner(), (0..threads).map(|i| 1 << (8 * i)).sum::<usize>());
             }
         }
     }
