@@ -105,15 +105,10 @@ impl Slots {
 }
 
 /// Entries on their way into a table. Entered together, they wait for memory together.
+#[derive(Default)]
 pub(super) struct Batch {
     entries: [(u64, u32); 32],
     len: usize,
-}
-
-impl Default for Batch {
-    fn default() -> Self {
-        Batch { entries: [(0, 0); 32], len: 0 }
-    }
 }
 
 impl Batch {

@@ -13,6 +13,7 @@ struct Counting;
 thread_local! {
     static LIVE: Cell<usize> = const { Cell::new(0) };
     static PEAK: Cell<usize> = const { Cell::new(0) };
+    static COUNT: Cell<usize> = const { Cell::new(0) };
 }
 
 // SAFETY: all calls go to the system's allocator; counting allocates nothing.
@@ -21,6 +22,7 @@ unsafe impl GlobalAlloc for Counting {
         let live = LIVE.get() + layout.size();
         LIVE.set(live);
         PEAK.set(PEAK.get().max(live));
+        COUNT.set(COUNT.get() + 1);
         // SAFETY: as this function's own.
         unsafe { System.alloc(layout) }
     }
@@ -52,6 +54,22 @@ pub fn within_limits<T>(open: impl FnOnce() -> T) -> T {
     assert!(ms < 100.0, "took {ms} ms");
     assert!(bytes < 64 << 20, "took {bytes} bytes");
     result
+}
+
+/// What `call` gives, which may not allocate on this thread.
+#[track_caller]
+pub fn without_allocating<T>(call: impl FnOnce() -> T) -> T {
+    let before = COUNT.get();
+    let result = call();
+    assert_eq!(COUNT.get() - before, 0, "allocations");
+    result
+}
+
+/// What `call` gives, and the bytes that live on this thread's account after it.
+pub fn bytes_kept<T>(call: impl FnOnce() -> T) -> (T, usize) {
+    let before = LIVE.get();
+    let result = call();
+    (result, LIVE.get() - before)
 }
 
 /// One clear error of that code which says all of `words`.

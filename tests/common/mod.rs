@@ -6,3 +6,4 @@ pub mod limits;
 pub mod raw;
 pub mod run;
 pub mod small;
+pub mod vocab;
