@@ -42,8 +42,8 @@ impl<'a> ActQ8<'a> {
     }
 }
 
-/// Bytes of the scratch in which a quantised product unpacks weights, for rows of length `k`. The kernels unpack a
-/// stretch of a row at a time, so that it stays in the first cache; it is the same for every `k`.
-pub const fn panel_bytes(_k: usize) -> usize {
-    crate::rows::PANEL_BYTES
+/// Bytes of the scratch in which a quantised product unpacks weights and lays out activations of length `k`. The kernels
+/// unpack a stretch of a row at a time, so that it stays in the cache.
+pub const fn panel_bytes(k: usize) -> usize {
+    crate::rows::panel_bytes(k)
 }

@@ -3,8 +3,8 @@
 //! A value of [`V8`] or [`F8`] is made only by the unsafe functions of the traits, whose callers promise
 //! AVX2, FMA and F16C; that is what every `unsafe` block below rests on.
 
-use crate::blocks::{Codes, QuantBlock};
-use crate::rows::{Floats, RowLanes, Rows};
+use crate::blocks::{Codes, GROUP, QuantBlock};
+use crate::rows::{Floats, RowLanes, Rows, STRETCH, TOKENS};
 use core::arch::x86_64::*;
 
 /// Eight 32-bit lanes.
@@ -41,6 +41,8 @@ macro_rules! shifts {
 
 impl RowLanes for V8 {
     const N: usize = 8;
+    const TILE: usize = TOKENS / 2;
+    const KEEPS_SIGN: bool = true;
     type Floats = F8;
 
     #[inline(always)]
@@ -146,7 +148,7 @@ impl RowLanes for V8 {
     }
 
     #[inline(always)]
-    fn prepare<B: QuantBlock>(self) -> Self {
+    fn prepare(self, _: Codes) -> Self {
         self
     }
 
@@ -154,7 +156,6 @@ impl RowLanes for V8 {
     unsafe fn dot<B: QuantBlock, const VECTORS: usize>(codes: &[Self; VECTORS], x: *const i8, start: i32) -> Self {
         // SAFETY: promised by the caller.
         unsafe {
-            let ones = _mm256_set1_epi16(1);
             let mut sum = _mm256_set1_epi32(start);
             let mut i = 0;
             while i < VECTORS {
@@ -162,28 +163,80 @@ impl RowLanes for V8 {
                 let mut pairs = _mm256_setzero_si256();
                 let mut j = 0;
                 while j < B::CODES.pairs() && i < VECTORS {
-                    let x = _mm256_set1_epi32(x.add(4 * i).cast::<i32>().read_unaligned());
-                    let w = codes[i].0;
+                    let x = four(x.add(4 * i));
                     let product = match B::CODES {
-                        Codes::Unsigned { .. } => _mm256_maddubs_epi16(w, x),
-                        Codes::Signed => _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w)),
+                        Codes::Unsigned { .. } => _mm256_maddubs_epi16(codes[i].0, x),
+                        Codes::Signed => signed(codes[i].0, x),
                     };
                     pairs = if j == 0 { product } else { _mm256_add_epi16(pairs, product) };
                     (i, j) = (i + 1, j + 1);
                 }
-                sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, ones));
+                sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
             }
             V8(sum)
         }
     }
 
     #[inline(always)]
-    fn offset(codes: Codes) -> i32 {
-        match codes {
-            Codes::Unsigned { offset, .. } => i32::from(offset),
-            Codes::Signed => 0,
+    unsafe fn dots<const PAIRS: usize, const VECTORS: usize, const T: usize>(
+        codes: *const Self,
+        x: *const i8,
+        start: *const i32,
+    ) -> [Self; T] {
+        // SAFETY: promised by the caller.
+        unsafe {
+            let mut sums = [_mm256_setzero_si256(); T];
+            let mut t = 0;
+            while t < T {
+                sums[t] = _mm256_set1_epi32(*start.add(2 * STRETCH * t));
+                t += 1;
+            }
+            let mut pairs = [_mm256_setzero_si256(); T];
+            let mut i = 0;
+            while i < VECTORS {
+                let w = codes.add(i).read().0;
+                let together = if PAIRS == 0 { 1 } else { PAIRS };
+                t = 0;
+                while t < T {
+                    let x = four(x.add(GROUP * t + 4 * i));
+                    let product = if PAIRS == 0 { signed(w, x) } else { _mm256_maddubs_epi16(w, x) };
+                    pairs[t] = if i % together == 0 { product } else { _mm256_add_epi16(pairs[t], product) };
+                    if (i + 1) % together == 0 || i + 1 == VECTORS {
+                        sums[t] = _mm256_add_epi32(sums[t], _mm256_madd_epi16(pairs[t], _mm256_set1_epi16(1)));
+                    }
+                    t += 1;
+                }
+                i += 1;
+            }
+            sums.map(V8)
         }
     }
+
+    #[inline(always)]
+    unsafe fn prefetch(p: *const u8) {
+        // SAFETY: a hint that reads nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) };
+    }
+}
+
+/// Four activations in every lane.
+///
+/// # Safety
+/// The CPU has AVX2, and `x` four bytes.
+#[inline(always)]
+unsafe fn four(x: *const i8) -> __m256i {
+    // SAFETY: promised by the caller.
+    unsafe { _mm256_set1_epi32(x.cast::<i32>().read_unaligned()) }
+}
+
+/// Sums of two products of signed bytes.
+///
+/// # Safety
+/// The CPU has AVX2.
+#[inline(always)]
+unsafe fn signed(w: __m256i, x: __m256i) -> __m256i {
+    // SAFETY: promised by the caller.
+    unsafe { _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w)) }
 }
 
 impl Floats for F8 {

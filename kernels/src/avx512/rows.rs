@@ -3,8 +3,8 @@
 //! A value of [`V16`] or [`F16`] is made only by the unsafe functions of the traits, whose callers promise the
 //! features of [`crate::Isa::Avx512`]; that is what every `unsafe` block below rests on.
 
-use crate::blocks::{Codes, QuantBlock};
-use crate::rows::{Floats, RowLanes, Rows};
+use crate::blocks::{Codes, GROUP, QuantBlock};
+use crate::rows::{Floats, RowLanes, Rows, STRETCH, TOKENS};
 use core::arch::x86_64::*;
 
 /// Sixteen 32-bit lanes.
@@ -41,6 +41,8 @@ macro_rules! shifts {
 
 impl RowLanes for V16 {
     const N: usize = 16;
+    const TILE: usize = TOKENS;
+    const KEEPS_SIGN: bool = false;
     type Floats = F16;
 
     #[inline(always)]
@@ -75,7 +77,7 @@ impl RowLanes for V16 {
                 };
             }
             // Rows r, r + 4, r + 8 and r + 12 in the quarters, then a transposition of 4 x 4 lanes in each quarter.
-            macro_rules! four {
+            macro_rules! quarters {
                 ($r:literal) => {{
                     let v = _mm512_castsi128_si512(row!($r));
                     let v = _mm512_inserti32x4::<1>(v, row!($r + 4));
@@ -83,7 +85,7 @@ impl RowLanes for V16 {
                     _mm512_inserti32x4::<3>(v, row!($r + 12))
                 }};
             }
-            let (a, b, c, d) = (four!(0), four!(1), four!(2), four!(3));
+            let (a, b, c, d) = (quarters!(0), quarters!(1), quarters!(2), quarters!(3));
             let (ab0, ab1) = (_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
             let (cd0, cd1) = (_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
             [
@@ -141,8 +143,8 @@ impl RowLanes for V16 {
     }
 
     #[inline(always)]
-    fn prepare<B: QuantBlock>(self) -> Self {
-        match B::CODES {
+    fn prepare(self, codes: Codes) -> Self {
+        match codes {
             Codes::Unsigned { .. } => self,
             // SAFETY: a vector exists, so the instruction set does.
             Codes::Signed => V16(unsafe { _mm512_xor_si512(self.0, _mm512_set1_epi8(-128)) }),
@@ -156,11 +158,7 @@ impl RowLanes for V16 {
             let mut sum = _mm512_set1_epi32(start);
             let mut i = 0;
             while i < VECTORS {
-                sum = _mm512_dpbusd_epi32(
-                    sum,
-                    codes[i].0,
-                    _mm512_set1_epi32(x.add(4 * i).cast::<i32>().read_unaligned()),
-                );
+                sum = _mm512_dpbusd_epi32(sum, codes[i].0, four(x.add(4 * i)));
                 i += 1;
             }
             V16(sum)
@@ -168,9 +166,48 @@ impl RowLanes for V16 {
     }
 
     #[inline(always)]
-    fn offset(codes: Codes) -> i32 {
-        i32::from(codes.offset())
+    unsafe fn dots<const PAIRS: usize, const VECTORS: usize, const T: usize>(
+        codes: *const Self,
+        x: *const i8,
+        start: *const i32,
+    ) -> [Self; T] {
+        // SAFETY: promised by the caller.
+        unsafe {
+            let mut sums = [_mm512_setzero_si512(); T];
+            let mut t = 0;
+            while t < T {
+                sums[t] = _mm512_set1_epi32(*start.add(2 * STRETCH * t));
+                t += 1;
+            }
+            let mut i = 0;
+            while i < VECTORS {
+                let w = codes.add(i).read().0;
+                t = 0;
+                while t < T {
+                    sums[t] = _mm512_dpbusd_epi32(sums[t], w, four(x.add(GROUP * t + 4 * i)));
+                    t += 1;
+                }
+                i += 1;
+            }
+            sums.map(V16)
+        }
     }
+
+    #[inline(always)]
+    unsafe fn prefetch(p: *const u8) {
+        // SAFETY: a hint that reads nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) };
+    }
+}
+
+/// Four activations in every lane.
+///
+/// # Safety
+/// The CPU has AVX-512, and `x` four bytes.
+#[inline(always)]
+unsafe fn four(x: *const i8) -> __m512i {
+    // SAFETY: promised by the caller.
+    unsafe { _mm512_set1_epi32(x.cast::<i32>().read_unaligned()) }
 }
 
 impl Floats for F16 {

@@ -1,12 +1,25 @@
-//! What a group of activations brings besides its integers.
+//! What the kernels want of the activations besides their integers, and how they are laid out for many rows.
 
-use super::CHUNK;
+use super::TOKENS;
 use crate::act::ActQ8;
-use crate::blocks::QuantBlock;
+use crate::blocks::GROUP;
+
+/// Groups of a panel of weights, and of the activations that meet it: two blocks of the great formats.
+pub(crate) const STRETCH: usize = 16;
+
+/// What a format asks of the activations.
+#[derive(Clone, Copy)]
+pub struct Wants {
+    /// Whether halves of a group are summed apart.
+    pub halves: bool,
+    /// Code of the integer zero.
+    pub offset: i32,
+}
 
 /// The numbers of one group of one row of activations, by halves; where halves share a scale the first holds all.
 #[derive(Clone, Copy, Default)]
-pub(super) struct GroupAct {
+#[repr(C)]
+pub struct GroupAct {
     /// Corrects the integer sum for the offset of the codes.
     pub start: [i32; 2],
     /// Scale times the sum of the integers, for the minimum.
@@ -15,20 +28,52 @@ pub(super) struct GroupAct {
     pub d: f32,
 }
 
-/// The groups `first..` of row `t`, as many as `out` is long.
-#[inline(always)]
-pub(super) fn prepare<B: QuantBlock>(x: &ActQ8, t: usize, first: usize, offset: i32, out: &mut [GroupAct]) {
-    let (_, d, sums) = x.row(t);
-    let (d, sums) = (&d[first..first + out.len()], &sums[2 * first..2 * (first + out.len())]);
-    for ((out, &d), sums) in out.iter_mut().zip(d).zip(sums.as_chunks::<2>().0) {
-        let halves = if B::HALVES { *sums } else { [sums[0] + sums[1], 0] };
-        out.start = halves.map(|sum| -offset * i32::from(sum));
-        if B::HAS_MIN {
-            out.sum = halves.map(|sum| d * f32::from(sum));
-        }
-        out.d = d;
+impl GroupAct {
+    /// The group with scale `d` and integers that sum to `sums` in its halves.
+    #[inline(always)]
+    pub fn new(d: f32, sums: [i16; 2], wants: Wants) -> GroupAct {
+        let sums = if wants.halves { sums.map(i32::from) } else { [i32::from(sums[0]) + i32::from(sums[1]), 0] };
+        GroupAct { start: sums.map(|sum| -wants.offset * sum), sum: sums.map(|sum| d * sum as f32), d }
     }
 }
 
-/// The groups of one chunk.
-pub(super) type ChunkAct = [GroupAct; CHUNK];
+/// A stretch of [`TOKENS`] rows of activations; rows and groups that are not there are zeros.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub struct ActTile {
+    /// The integers.
+    pub q: [[[i8; GROUP]; TOKENS]; STRETCH],
+    /// The fields of [`GroupAct`].
+    pub d: [[f32; STRETCH]; TOKENS],
+    pub start: [[[i32; STRETCH]; 2]; TOKENS],
+    pub sum: [[[f32; STRETCH]; 2]; TOKENS],
+}
+
+impl ActTile {
+    /// Lays out the groups `first..first + groups` of the rows from `t` on.
+    #[inline(always)]
+    pub fn fill(&mut self, x: &ActQ8, t: usize, first: usize, groups: usize, wants: Wants) {
+        for i in 0..TOKENS {
+            if t + i >= x.rows {
+                for q in &mut self.q[..groups] {
+                    q[i] = [0; GROUP];
+                }
+                (self.d[i], self.start[i], self.sum[i]) = ([0.0; STRETCH], [[0; STRETCH]; 2], [[0.0; STRETCH]; 2]);
+                continue;
+            }
+            let (q, d, sums) = x.row(t + i);
+            let q = q[first * GROUP..(first + groups) * GROUP].as_chunks::<GROUP>().0;
+            for (to, q) in self.q.iter_mut().zip(q) {
+                to[i] = *q;
+            }
+            let (d, sums) = (&d[first..first + groups], sums[2 * first..2 * (first + groups)].as_chunks::<2>().0);
+            let [start, start2] = &mut self.start[i];
+            let [sum, sum2] = &mut self.sum[i];
+            for g in 0..groups {
+                let act = GroupAct::new(d[g], sums[g], wants);
+                (self.d[i][g], start[g], start2[g]) = (act.d, act.start[0], act.start[1]);
+                (sum[g], sum2[g]) = (act.sum[0], act.sum[1]);
+            }
+        }
+    }
+}

@@ -1,285 +1,224 @@
-//! The quantized product, generic over the instruction set and the format.
+//! The quantized product, for any instruction set and format.
 //!
-//! Few rows of activations: weights are streamed, unpacked in registers and multiplied at once. Many: the weights of
-//! one or two vectors of rows are unpacked into a panel that stays in the first cache, a stretch of [`STRETCH`] groups
-//! at a time, and all rows of activations are multiplied with it, [`TILE`] at a time. Both do for each result
-//! what [`crate::scalar::matmul_q8`] says.
+//! One row of activations: weights are streamed, unpacked in registers and multiplied at once. More: the weights of
+//! a few vectors of rows are unpacked into panels that stay in the cache, [`STRETCH`] groups at a time, and all rows of
+//! activations are multiplied with them, [`TOKENS`] at a time. Both do for each result what
+//! [`crate::scalar::matmul_q8`] says.
+//!
+//! The loops here are plain code; what is compiled for the instruction set are the functions of a [`Format`].
 
-use super::act::{ChunkAct, GroupAct, prepare};
-use super::{CHUNK, ChunkScales, Floats, RowBlock, RowLanes, Rows, Sink};
+use super::act::{ActTile, GroupAct, STRETCH, Wants};
+use super::{CHUNK, RowLanes, Rows, TOKENS};
 use crate::TileMut;
 use crate::act::ActQ8;
-use crate::blocks::GROUP;
+use crate::blocks::{Codes, GROUP, QuantBlock};
 use crate::scalar;
-use core::marker::PhantomData;
 
-/// Up to so many rows of activations, weights are streamed.
-const STREAMED: usize = 8;
-/// Rows of activations that share the loads of a panel.
-const TILE: usize = 16;
-/// Groups of a panel.
-const STRETCH: usize = 16;
-/// Bytes of a panel: two times sixteen rows of codes, two scales and two minimums a group, and alignment.
-pub(crate) const PANEL_BYTES: usize = 2 * STRETCH * 12 * 64 + 64;
+/// Bytes of the panels of weights.
+const WEIGHT_BYTES: usize = 48 << 10;
+/// The greatest alignment of what lies in the scratch.
+const ALIGN: usize = 64;
 
-/// `y[t][r] = sum over k of x[t][k] * w[r][k]`.
-///
-/// # Safety
-/// The CPU has the instruction set of `V`; `w` holds a row of `x.k` weights for each column of `y`, `y` has a row for each of `x`,
-/// and `panel` has [`PANEL_BYTES`].
-#[inline(always)]
-pub(crate) unsafe fn matmul_q8<V: RowLanes, B: RowBlock>(w: &[u8], x: &ActQ8, y: &mut TileMut, panel: &mut [u8]) {
-    let (n, row_bytes) = (y.cols(), x.k / (B::GROUPS * GROUP) * size_of::<B>());
-    debug_assert_eq!(w.len(), n * row_bytes);
-    if n < V::N || row_bytes > i32::MAX as usize / 16 {
-        return scalar::matmul_q8::matmul_q8::<B>(w, x, y, panel);
-    }
-    // The last vector of rows overlaps the one before rather than being shorter: what is computed twice has the same bits.
-    let rows = |r: usize| Rows { ptr: w[r * row_bytes..].as_ptr(), stride: row_bytes };
-    let last = n - V::N;
-    if x.rows <= STREAMED {
-        for r in (0..n).step_by(V::N).map(|r| r.min(last)) {
-            let mut t = 0;
-            while t < x.rows {
-                // SAFETY: `V::N` rows begin at `r`, and so many rows of activations at `t`.
-                t += unsafe {
-                    match x.rows - t {
-                        1 => stream::<V, B, 1>(rows(r), x, t, y, r),
-                        2 | 3 => stream::<V, B, 2>(rows(r), x, t, y, r),
-                        _ => stream::<V, B, 4>(rows(r), x, t, y, r),
-                    }
-                };
-            }
-        }
-        return;
-    }
-    let panel = panel.as_mut_ptr().wrapping_add(panel.as_ptr().align_offset(align_of::<V>())).cast::<V>();
-    for r in (0..n).step_by(2 * V::N) {
-        // SAFETY: `V::N` rows begin at each of these, and the panel has room for two vectors of rows.
-        unsafe {
-            if r + V::N < n {
-                let second = (r + V::N).min(last);
-                panels::<V, B, 2>([rows(r), rows(second)], x, y, [r, second], panel);
-            } else {
-                let first = r.min(last);
-                panels::<V, B, 1>([rows(first)], x, y, [first], panel);
-            }
-        }
-    }
+/// Bytes of scratch for rows of `k`.
+pub(crate) const fn panel_bytes(k: usize) -> usize {
+    let one = k / GROUP * size_of::<GroupAct>();
+    let many = size_of::<ActTile>() + WEIGHT_BYTES;
+    ALIGN + if one > many { one } else { many }
 }
 
-/// One group of one row of activations added to `y`.
-///
-/// # Safety
-/// The CPU has the instruction set, and 32 activations can be read at `x`.
-#[inline(always)]
-unsafe fn step<V: RowLanes, B: RowBlock>(
-    codes: &[V; 8],
-    s: &[V::Floats; 2],
-    m: &[V::Floats; 2],
-    x: *const i8,
-    act: &GroupAct,
-    mut y: V::Floats,
-) -> V::Floats {
-    // SAFETY: promised by the caller.
-    unsafe {
-        let d = V::Floats::splat(act.d);
-        if B::HALVES {
-            let [a, b, c, e, f, g, h, i] = *codes;
-            y = s[0].mul(d).mul_add(V::dot::<B, 4>(&[a, b, c, e], x, act.start[0]).float(), y);
-            y = s[1].mul(d).mul_add(V::dot::<B, 4>(&[f, g, h, i], x.add(16), act.start[1]).float(), y);
-        } else {
-            y = s[0].mul(d).mul_add(V::dot::<B, 8>(codes, x, act.start[0]).float(), y);
-        }
-        if B::HAS_MIN {
-            y = m[0].mul_add(V::Floats::splat(act.sum[0]), y);
-            if B::HALVES {
-                y = m[1].mul_add(V::Floats::splat(act.sum[1]), y);
-            }
-        }
-    }
-    y
+/// As [`super::panel::tile`].
+pub(crate) type Tile<V> = unsafe fn(*const V, &ActTile, usize, usize, &[*mut f32; TOKENS], bool);
+
+/// How an instruction set multiplies rows of one type.
+pub(crate) struct Format<V> {
+    /// Groups of a block.
+    pub groups: usize,
+    /// Bytes of a block.
+    pub bytes: usize,
+    /// Vectors of a group in a panel.
+    pub vectors: usize,
+    /// What is asked of the activations.
+    pub wants: Wants,
+    /// The definition.
+    pub scalar: fn(&[u8], &ActQ8, &mut TileMut, &mut [u8]),
+    /// As [`super::stream::stream`].
+    pub stream: unsafe fn(Rows, *const i8, &[GroupAct], *mut f32),
+    /// As [`super::panel::unpack`].
+    pub unpack: unsafe fn(Rows, usize, *mut V),
+    /// As [`ActTile::fill`].
+    pub fill: unsafe fn(&mut ActTile, &ActQ8, usize, usize, usize, Wants),
+    /// For half of [`TOKENS`] rows, and for as many as [`RowLanes::TILE`] says.
+    pub tiles: [Tile<V>; 2],
 }
 
-/// Groups are multiplied with `T` rows of activations as they come.
-struct Multiply<'a, V: RowLanes, B, const T: usize> {
-    scales: &'a ChunkScales<V>,
-    act: &'a [ChunkAct; T],
-    /// The chunk's activations.
-    x: [*const i8; T],
-    y: [V::Floats; T],
-    block: PhantomData<B>,
-}
-
-impl<V: RowLanes, B: RowBlock, const T: usize> Sink<V> for Multiply<'_, V, B, T> {
-    #[inline(always)]
-    unsafe fn group(&mut self, g: usize, codes: [V; 8]) {
-        let codes = each8!(i => codes[i].prepare::<B>());
-        for t in 0..T {
-            // SAFETY: promised by the caller; the group lies inside the row of activations.
-            self.y[t] = unsafe {
-                let x = self.x[t].add(g * GROUP);
-                step::<V, B>(&codes, &self.scales.s[g], &self.scales.m[g], x, &self.act[t][g], self.y[t])
-            };
+impl<V: RowLanes> Format<V> {
+    /// The numbers of `B`, with the functions given.
+    pub const fn new<B: QuantBlock>(
+        stream: unsafe fn(Rows, *const i8, &[GroupAct], *mut f32),
+        unpack: unsafe fn(Rows, usize, *mut V),
+        fill: unsafe fn(&mut ActTile, &ActQ8, usize, usize, usize, Wants),
+        tiles: [Tile<V>; 2],
+    ) -> Self {
+        Format {
+            groups: B::GROUPS,
+            bytes: size_of::<B>(),
+            vectors: super::panel::group_vectors::<B>(),
+            wants: Wants {
+                halves: B::HALVES,
+                offset: match B::CODES {
+                    Codes::Signed if V::KEEPS_SIGN => 0,
+                    codes => codes.offset() as i32,
+                },
+            },
+            scalar: scalar::matmul_q8::matmul_q8::<B>,
+            stream,
+            unpack,
+            fill,
+            tiles,
         }
     }
-}
 
-/// One vector of weight rows times the `T` rows of activations at `t`, to column `r`. Returns `T`.
-///
-/// # Safety
-/// The CPU has the instruction set; the rows of weights and of activations are there.
-#[inline(always)]
-unsafe fn stream<V: RowLanes, B: RowBlock, const T: usize>(
-    rows: Rows,
-    x: &ActQ8,
-    t: usize,
-    y: &mut TileMut,
-    r: usize,
-) -> usize {
-    // SAFETY: promised by the caller; a chunk never exceeds the row.
-    unsafe {
-        let zero = V::Floats::splat(0.0);
-        let mut scales = ChunkScales { s: [[zero; 2]; CHUNK], m: [[zero; 2]; CHUNK] };
-        let mut act = [[GroupAct::default(); CHUNK]; T];
-        let mut sums = [zero; T];
-        let groups = x.k / GROUP;
-        for first in (0..groups).step_by(CHUNK) {
-            let count = CHUNK.min(groups - first);
-            let rows = rows.at(first / B::GROUPS * size_of::<B>());
-            let mut starts = [core::ptr::null(); T];
-            for i in 0..T {
-                prepare::<B>(x, t + i, first, V::offset(B::CODES), &mut act[i][..count]);
-                starts[i] = x.q.as_ptr().add((t + i) * x.k + first * GROUP);
-            }
-            B::row_scales::<V>(rows, count, &mut scales);
-            let mut sink = Multiply::<V, B, T> { scales: &scales, act: &act, x: starts, y: sums, block: PhantomData };
-            B::row_codes(rows, count, &mut sink);
-            sums = sink.y;
-        }
-        for (i, sums) in sums.into_iter().enumerate() {
-            sums.store(y.row_mut(t + i)[r..r + V::N].as_mut_ptr());
-        }
-    }
-    T
-}
-
-/// Groups are laid into a panel: codes, scales, minimums, as many vectors as [`Panel::SIZE`] says.
-struct Panel<'a, V: RowLanes, B> {
-    scales: &'a ChunkScales<V>,
-    /// The chunk's place in the panel.
-    to: *mut V,
-    block: PhantomData<B>,
-}
-
-impl<V: RowLanes, B: RowBlock> Panel<'_, V, B> {
-    const SCALES: usize = if B::HALVES { 2 } else { 1 };
-    const MINS: usize = if B::HAS_MIN { Self::SCALES } else { 0 };
-    /// Vectors of a group.
-    const SIZE: usize = 8 + Self::SCALES + Self::MINS;
-
-    /// Codes, scales and minimums of a group.
+    /// `y[t][r] = sum over k of x[t][k] * w[r][k]`.
     ///
     /// # Safety
-    /// A group was laid there.
-    #[inline(always)]
-    unsafe fn read(group: *const V) -> ([V; 8], [V::Floats; 2], [V::Floats; 2]) {
-        // SAFETY: promised by the caller; vectors of integers and of floats have the same size and alignment.
+    /// The CPU has the instruction set of `V`; `w` holds a row of `x.k` weights for each column of `y`, `y` has a row for each of
+    /// `x`, and `scratch` has [`panel_bytes`].
+    pub unsafe fn matmul_q8(&self, w: &[u8], x: &ActQ8, y: &mut TileMut, scratch: &mut [u8]) {
+        let (n, row_bytes) = (y.cols(), x.k / (self.groups * GROUP) * self.bytes);
+        debug_assert_eq!(w.len(), n * row_bytes);
+        if n < V::N || row_bytes > i32::MAX as usize / 16 {
+            return (self.scalar)(w, x, y, scratch);
+        }
+        let scratch = &mut scratch[..panel_bytes(x.k)];
+        let scratch = scratch.as_mut_ptr().wrapping_add(scratch.as_ptr().align_offset(ALIGN));
+        let rows = |r: usize| Rows { ptr: w[r * row_bytes..].as_ptr(), stride: row_bytes };
+        // The last vector of rows overlaps the one before rather than being shorter: what is computed twice has the same bits.
+        let last = n - V::N;
+        // SAFETY: as promised by the caller; the scratch has room for what each part lays there, and the rows of each vector exist.
         unsafe {
-            let scales = group.add(8).cast::<V::Floats>();
-            let mins = scales.add(Self::SCALES);
-            let mut numbers = [[V::Floats::splat(0.0); 2]; 2];
-            for (numbers, (at, count)) in numbers.iter_mut().zip([(scales, Self::SCALES), (mins, Self::MINS)]) {
-                for (i, number) in numbers.iter_mut().enumerate().take(count) {
-                    *number = at.add(i).read();
+            if x.rows == 1 {
+                let act = self.prepare(x, scratch.cast());
+                for r in (0..n).step_by(V::N).map(|r| r.min(last)) {
+                    (self.stream)(rows(r), x.q.as_ptr(), act, y.row_mut(0)[r..r + V::N].as_mut_ptr());
                 }
+                return;
             }
-            (group.cast::<[V; 8]>().read(), numbers[0], numbers[1])
-        }
-    }
-}
-
-impl<V: RowLanes, B: RowBlock> Sink<V> for Panel<'_, V, B> {
-    #[inline(always)]
-    unsafe fn group(&mut self, g: usize, codes: [V; 8]) {
-        // SAFETY: promised by the caller; the group lies inside the panel.
-        unsafe {
-            let group = self.to.add(g * Self::SIZE);
-            group.cast::<[V; 8]>().write(each8!(i => codes[i].prepare::<B>()));
-            let scales = group.add(8).cast::<V::Floats>();
-            for i in 0..Self::SCALES {
-                scales.add(i).write(self.scales.s[g][i]);
+            let at_once = WEIGHT_BYTES / (STRETCH * self.vectors * size_of::<V>());
+            let whole = n / V::N;
+            for v in (0..whole).step_by(at_once) {
+                self.panels(rows(v * V::N), at_once.min(whole - v), x, y, v * V::N, scratch);
             }
-            for i in 0..Self::MINS {
-                scales.add(Self::SCALES + i).write(self.scales.m[g][i]);
+            if whole * V::N < n {
+                self.panels(rows(last), 1, x, y, last, scratch);
             }
         }
     }
-}
 
-/// `P` vectors of weight rows times all rows of activations, to columns `r`.
-///
-/// # Safety
-/// The CPU has the instruction set; the rows of weights are there, and the panel has room for them.
-#[inline(always)]
-#[allow(clippy::needless_range_loop)] // a group is a place in the panel and in the activations too
-unsafe fn panels<V: RowLanes, B: RowBlock, const P: usize>(
-    rows: [Rows; P],
-    x: &ActQ8,
-    y: &mut TileMut,
-    r: [usize; P],
-    panel: *mut V,
-) {
-    // SAFETY: promised by the caller; stretches, chunks and tiles never exceed the rows.
-    unsafe {
-        let zero = V::Floats::splat(0.0);
-        let mut scales = ChunkScales { s: [[zero; 2]; CHUNK], m: [[zero; 2]; CHUNK] };
-        let mut act = [[GroupAct::default(); STRETCH]; TILE];
+    /// What the groups of the one row of `x` bring besides the integers, laid to `to`.
+    ///
+    /// # Safety
+    /// There is room for all groups.
+    unsafe fn prepare<'a>(&self, x: &ActQ8, to: *mut GroupAct) -> &'a [GroupAct] {
+        let groups = x.d.iter().zip(x.sums.as_chunks::<2>().0);
+        for (i, (&d, &sums)) in groups.enumerate() {
+            // SAFETY: promised by the caller.
+            unsafe { to.add(i).write(GroupAct::new(d, sums, self.wants)) };
+        }
+        // SAFETY: all have been written.
+        unsafe { core::slice::from_raw_parts(to, x.d.len()) }
+    }
+
+    /// `count` vectors of weight rows times all rows of activations, to the columns from `r` on.
+    ///
+    /// # Safety
+    /// The CPU has the instruction set; the rows of weights are there, and the scratch has room for their panels.
+    unsafe fn panels(&self, rows: Rows, count: usize, x: &ActQ8, y: &mut TileMut, r: usize, scratch: *mut u8) {
         let groups = x.k / GROUP;
-        let mut panels = [panel; P];
-        for (p, panel) in panels.iter_mut().enumerate() {
-            *panel = panel.add(p * STRETCH * Panel::<V, B>::SIZE);
-        }
-        for first in (0..groups).step_by(STRETCH) {
-            let stretch = STRETCH.min(groups - first);
-            for (rows, panel) in rows.iter().zip(panels) {
-                for chunk in (0..stretch).step_by(CHUNK) {
-                    let count = CHUNK.min(stretch - chunk);
-                    let rows = rows.at((first + chunk) / B::GROUPS * size_of::<B>());
-                    B::row_scales::<V>(rows, count, &mut scales);
-                    let to = panel.add(chunk * Panel::<V, B>::SIZE);
-                    B::row_codes(rows, count, &mut Panel::<V, B> { scales: &scales, to, block: PhantomData });
+        let mut beyond = [[0.0f32; 16]; TOKENS];
+        // SAFETY: promised by the caller; stretches, chunks and tiles never exceed the rows. The tile is written before
+        // it is read: any bytes are one.
+        unsafe {
+            let act = &mut *scratch.cast::<ActTile>();
+            let panel = scratch.add(size_of::<ActTile>()).cast::<V>();
+            for first in (0..groups).step_by(STRETCH) {
+                let stretch = STRETCH.min(groups - first);
+                for p in 0..count {
+                    let rows = rows.at(p * V::N * rows.stride + first / self.groups * self.bytes);
+                    for chunk in (0..stretch).step_by(CHUNK) {
+                        let to = panel.add((p * STRETCH + chunk) * self.vectors);
+                        (self.unpack)(rows.at(chunk / self.groups * self.bytes), CHUNK.min(stretch - chunk), to);
+                    }
                 }
-            }
-            for t in (0..x.rows).step_by(TILE) {
-                let tile = TILE.min(x.rows - t);
-                let mut sums = [[zero; P]; TILE];
-                for i in 0..tile {
-                    prepare::<B>(x, t + i, first, V::offset(B::CODES), &mut act[i][..stretch]);
-                    if first > 0 {
-                        for (sum, r) in sums[i].iter_mut().zip(r) {
-                            *sum = V::Floats::load(y.row_mut(t + i)[r..r + V::N].as_ptr());
+                for t in (0..x.rows).step_by(TOKENS) {
+                    (self.fill)(act, x, t, first, stretch, self.wants);
+                    let here = TOKENS.min(x.rows - t);
+                    let half = TOKENS / 2;
+                    let (tile, step) = if here <= half { (self.tiles[0], half) } else { (self.tiles[1], V::TILE) };
+                    for p in 0..count {
+                        let r = r + p * V::N;
+                        let mut to = beyond.each_mut().map(|row| row.as_mut_ptr());
+                        for (i, to) in to.iter_mut().enumerate().take(here) {
+                            *to = y.row_mut(t + i)[r..r + V::N].as_mut_ptr();
                         }
-                    }
-                }
-                for g in 0..stretch {
-                    let mut weights = [([V::splat(0); 8], [zero; 2], [zero; 2]); P];
-                    for (weights, panel) in weights.iter_mut().zip(panels) {
-                        *weights = Panel::<V, B>::read(panel.add(g * Panel::<V, B>::SIZE));
-                    }
-                    let start = x.q.as_ptr().add(t * x.k + (first + g) * GROUP);
-                    for i in 0..tile {
-                        for (sum, (codes, s, m)) in sums[i].iter_mut().zip(&weights) {
-                            *sum = step::<V, B>(codes, s, m, start.add(i * x.k), &act[i][g], *sum);
+                        let panel = panel.add(p * STRETCH * self.vectors);
+                        for at in (0..here).step_by(step) {
+                            tile(panel, act, at, stretch, &to, first == 0);
                         }
-                    }
-                }
-                for (i, sums) in sums.iter().enumerate().take(tile) {
-                    for (sums, r) in sums.iter().zip(r) {
-                        sums.store(y.row_mut(t + i)[r..r + V::N].as_mut_ptr());
                     }
                 }
             }
         }
     }
 }
+
+/// The functions of a [`Format`] compiled for the lanes `$lanes` with `$features`, each once per what it depends on.
+macro_rules! format_functions {
+    ($lanes:ty, $features:literal) => {
+        /// As [`crate::rows::stream::stream`].
+        #[target_feature(enable = $features)]
+        unsafe fn stream<B: RowBlock>(
+            rows: crate::rows::Rows,
+            x: *const i8,
+            act: &[crate::rows::GroupAct],
+            y: *mut f32,
+        ) {
+            // SAFETY: promised by the caller.
+            unsafe { crate::rows::stream::stream::<$lanes, B>(rows, x, act, y) };
+        }
+
+        /// As [`crate::rows::panel::unpack`].
+        #[target_feature(enable = $features)]
+        unsafe fn unpack<B: RowBlock>(rows: crate::rows::Rows, groups: usize, to: *mut $lanes) {
+            // SAFETY: promised by the caller.
+            unsafe { crate::rows::panel::unpack::<$lanes, B>(rows, groups, to) };
+        }
+
+        /// As [`crate::rows::ActTile::fill`].
+        #[target_feature(enable = $features)]
+        unsafe fn fill(
+            act: &mut crate::rows::ActTile,
+            x: &ActQ8,
+            t: usize,
+            first: usize,
+            groups: usize,
+            wants: crate::rows::Wants,
+        ) {
+            act.fill(x, t, first, groups, wants);
+        }
+
+        /// As [`crate::rows::panel::tile`].
+        #[target_feature(enable = $features)]
+        unsafe fn tile<const PAIRS: usize, const HALVES: bool, const HAS_MIN: bool, const T: usize>(
+            panel: *const $lanes,
+            act: &crate::rows::ActTile,
+            at: usize,
+            groups: usize,
+            y: &[*mut f32; TOKENS],
+            first: bool,
+        ) {
+            // SAFETY: promised by the caller.
+            unsafe { crate::rows::panel::tile::<$lanes, PAIRS, HALVES, HAS_MIN, T>(panel, act, at, groups, y, first) };
+        }
+    };
+}
+pub(crate) use format_functions;

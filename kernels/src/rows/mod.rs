@@ -23,8 +23,11 @@ mod iq;
 mod kquants;
 mod legacy;
 pub(crate) mod matmul_q8;
+pub(crate) mod panel;
+pub(crate) mod stream;
 
-pub(crate) use matmul_q8::PANEL_BYTES;
+pub(crate) use act::{ActTile, GroupAct, STRETCH, Wants};
+pub(crate) use matmul_q8::panel_bytes;
 
 use crate::blocks::{Codes, QuantBlock};
 
@@ -35,6 +38,10 @@ use crate::blocks::{Codes, QuantBlock};
 pub trait RowLanes: Copy {
     /// Rows.
     const N: usize;
+    /// Rows of activations whose sums fit the registers: [`TOKENS`] or half of them.
+    const TILE: usize;
+    /// Whether signed codes are multiplied as they are; else they are made unsigned.
+    const KEEPS_SIGN: bool;
     /// The vector with an f32 in each lane.
     type Floats: Floats;
 
@@ -76,15 +83,25 @@ pub trait RowLanes: Copy {
     /// The lower halves of the lanes as half-precision numbers.
     fn half_float(self) -> Self::Floats;
 
-    /// The signed or unsigned bytes of [`Codes`] as [`RowLanes::dot`] takes them.
-    fn prepare<B: QuantBlock>(self) -> Self;
-    /// `start` plus the products of `4 * codes.len()` codes with as many activations at `x`; with `start` the
+    /// The bytes of [`Codes`] as the products below take them.
+    fn prepare(self, codes: Codes) -> Self;
+    /// `start` plus the products of `4 * VECTORS` codes with as many activations at `x`; with `start` the
     /// correction of the codes' offset this is the integer sum of the definition.
     /// # Safety
     /// As [`RowLanes::splat`]; `x` can be read so far.
     unsafe fn dot<B: QuantBlock, const VECTORS: usize>(codes: &[Self; VECTORS], x: *const i8, start: i32) -> Self;
-    /// The offset that `start` must correct, times the sum of the activations.
-    fn offset(codes: Codes) -> i32;
+    /// The same for `T` rows of activations that are laid as in an [`ActTile`]; `PAIRS` is [`Codes::pairs`], 0 for signed codes.
+    /// # Safety
+    /// As [`RowLanes::splat`]; there are `VECTORS` vectors of codes and the activations of `T` rows.
+    unsafe fn dots<const PAIRS: usize, const VECTORS: usize, const T: usize>(
+        codes: *const Self,
+        x: *const i8,
+        start: *const i32,
+    ) -> [Self; T];
+    /// Asks for the line at `p`, which need not exist, to come into the cache.
+    /// # Safety
+    /// As [`RowLanes::splat`].
+    unsafe fn prefetch(p: *const u8);
 }
 
 /// A vector with an f32 in each lane.
@@ -117,6 +134,9 @@ impl Rows {
         Rows { ptr: self.ptr.wrapping_add(bytes), ..self }
     }
 }
+
+/// Rows of activations that are laid out together.
+pub(crate) const TOKENS: usize = 8;
 
 /// The greatest stretch of a row whose scales are decoded together, in groups: one block of the great formats.
 pub(crate) const CHUNK: usize = 8;
