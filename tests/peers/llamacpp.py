@@ -22,7 +22,8 @@ class ModelParams(c.Structure):
 
 
 class ContextParams(c.Structure):
-    _fields_ = [(n, c.c_uint32) for n in ("n_ctx", "n_batch", "n_ubatch", "n_seq_max", "n_rs_seq", "n_outputs_max", "n_outputs_max_per_seq")]
+    _fields_ = [(n, c.c_uint32) for n in ("n_ctx", "n_batch", "n_ubatch", "n_seq_max", "n_rs_seq", "n_outputs_max",
+                                          "n_outputs_max_per_seq")]
     _fields_ += [(n, c.c_int32) for n in ("n_threads", "n_threads_batch", "ctx_type", "rope_scaling_type", "pooling_type",
                                           "attention_type", "flash_attn_type")]
     _fields_ += [(n, c.c_float) for n in ("rope_freq_base", "rope_freq_scale", "yarn_ext_factor", "yarn_attn_factor",
@@ -36,6 +37,11 @@ class ContextParams(c.Structure):
 class Batch(c.Structure):
     _fields_ = [("n_tokens", c.c_int32), ("token", c.POINTER(c.c_int32)), ("embd", c.c_void_p), ("pos", c.POINTER(c.c_int32)),
                 ("n_seq_id", c.POINTER(c.c_int32)), ("seq_id", c.POINTER(c.POINTER(c.c_int32))), ("logits", c.POINTER(c.c_int8))]
+
+
+class PoolParams(c.Structure):
+    _fields_ = [("cpumask", c.c_bool * 512), ("n_threads", c.c_int), ("prio", c.c_int), ("poll", c.c_uint32), ("strict_cpu", c.c_bool),
+                ("paused", c.c_bool)]
 
 
 SIGNATURES = {
@@ -58,6 +64,8 @@ SIGNATURES = {
     "llama_batch_free": (None, Batch),
     "llama_get_logits_ith": (c.POINTER(c.c_float), c.c_void_p, c.c_int32),
     "llama_set_n_threads": (None, c.c_void_p, c.c_int32, c.c_int32),
+    "llama_attach_threadpool": (None, c.c_void_p, c.c_void_p, c.c_void_p),
+    "llama_detach_threadpool": (None, c.c_void_p),
     "llama_free": (None, c.c_void_p),
     "llama_model_free": (None, c.c_void_p),
     "llama_backend_init": (None,),
@@ -81,6 +89,8 @@ class Library:
         for stem in ("libggml-base", "libggml", "libllama"):
             path = next(p for p in sorted(bins.glob(stem + "*.so*")) if p.name.split(".")[0] == stem)
             lib = c.CDLL(str(path), mode=c.RTLD_GLOBAL)
+            if stem == "libggml-base":
+                base = lib
             if stem == "libggml":
                 ggml = lib
         for name, (result, *args) in SIGNATURES.items():
@@ -93,6 +103,18 @@ class Library:
         ggml.ggml_backend_load_all_from_path.argtypes = [c.c_char_p]
         ggml.ggml_backend_load_all_from_path(str(bins).encode())
         self.backend_init()
+        self._pools(ggml, base)
+
+    def _pools(self, ggml, base):
+        """The thread pool's functions lie in the library of the CPU level that was chosen; its registry entry knows them."""
+        for f in (ggml.ggml_backend_dev_by_type, base.ggml_backend_dev_backend_reg, base.ggml_backend_reg_get_proc_address):
+            f.restype = c.c_void_p
+        registry = c.c_void_p(base.ggml_backend_dev_backend_reg(c.c_void_p(ggml.ggml_backend_dev_by_type(0))))
+        for name, result, argument in (("new", c.c_void_p, c.POINTER(PoolParams)), ("free", None, c.c_void_p)):
+            address = base.ggml_backend_reg_get_proc_address(registry, b"ggml_threadpool_" + name.encode())
+            setattr(self, "pool_" + name, c.CFUNCTYPE(result, argument)(address))
+        self.pool_params = base.ggml_threadpool_params_default
+        self.pool_params.restype, self.pool_params.argtypes = PoolParams, [c.c_int]
 
 
 class Model:
@@ -150,24 +172,34 @@ class Context:
         if not self.handle:
             raise SystemExit("llama.cpp makes no context")
         self.batch = self.lib.batch_init(n_batch, 0, 1)
-        self.length = 0
+        self.length, self.pool = 0, None
 
     def clear(self):
         self.lib.memory_clear(self.lib.get_memory(self.handle), False)
         self.length = 0
 
-    def threads(self, n):
-        self.lib.set_n_threads(self.handle, n, n)
+    def start_pool(self, threads):
+        """From now on that many threads of a lasting pool, as llama.cpp's own programs have, until drop_pool()."""
+        params = self.lib.pool_params(threads)
+        self.pool = self.lib.pool_new(c.byref(params))
+        self.lib.attach_threadpool(self.handle, self.pool, None)
+        self.lib.set_n_threads(self.handle, threads, threads)
 
-    def feed(self, tokens, want="all"):
-        """Runs the tokens after those already fed; returns [rows][vocab] logits of all of them, of the last, or None."""
+    def drop_pool(self):
+        if self.pool:
+            self.lib.detach_threadpool(self.handle)
+            self.lib.pool_free(self.pool)
+            self.pool = None
+
+    def feed(self, tokens, first=0):
+        """Runs the tokens after those already fed; returns [rows][vocab] logits of tokens[first:], None when there are none."""
         rows = []
         for start in range(0, len(tokens), self.n_batch):
             part, b = tokens[start:start + self.n_batch], self.batch
             b.n_tokens = len(part)
             for i, token in enumerate(part):
                 b.token[i], b.pos[i], b.n_seq_id[i], b.seq_id[i][0] = token, self.length + i, 1, 0
-                b.logits[i] = want == "all" or (want == "last" and start + i == len(tokens) - 1)
+                b.logits[i] = start + i >= first
             if self.lib.decode(self.handle, b) != 0:
                 raise RuntimeError("llama_decode failed")
             self.length += len(part)
@@ -177,5 +209,6 @@ class Context:
         return np.array(rows) if rows else None
 
     def close(self):
+        self.drop_pool()
         self.lib.batch_free(self.batch)
         self.lib.free(self.handle)
