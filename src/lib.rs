@@ -14,4 +14,4 @@ pub mod threads;
 pub mod tokenizer;
 
 pub use error::{Code, Error, Result};
-pub use qorus_kernels::{Isa, Type};
+pub use qorus_kernels::{self as kernels, Isa, Type};

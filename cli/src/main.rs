@@ -1,3 +1,60 @@
 //! The `qorus` command: everything the library does, to be tried without writing code.
+//!
+//! One file per command. Each has a struct of arguments, whose comments are the help text, and a function `main`.
 
-fn main() {}
+mod allocations;
+mod args;
+mod bench;
+mod convert;
+mod eval;
+mod failure;
+mod inspect;
+mod interrupt;
+mod kernels;
+mod output;
+mod plan;
+mod quantize;
+mod run;
+mod tokenize;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+/// Runs language models on ordinary CPUs, in a memory budget stated beforehand.
+#[derive(Parser)]
+#[command(name = "qorus", version, max_term_width = 100)]
+enum Command {
+    /// Continue a text.
+    Run(run::Args),
+    /// Turn text into token ids, or back.
+    Tokenize(tokenize::Args),
+    /// Show what a file holds: metadata, tensors, types, sizes.
+    Inspect(inspect::Args),
+    /// Say how much memory a model will take, from its metadata alone.
+    Plan(plan::Args),
+    /// Measure how well a model predicts a text: its perplexity.
+    Eval(eval::Args),
+    /// Write a GGUF file again at another storage type.
+    Quantize(quantize::Args),
+    /// Turn a llama2.c checkpoint or safetensors into a GGUF file.
+    Convert(convert::Args),
+    /// Measure speed: tokens per second, bytes per second, share of the machine's limit.
+    Bench(bench::Args),
+    /// Time every kernel against its scalar definition.
+    Kernels(kernels::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Command::parse() {
+        Command::Run(args) => run::main(args),
+        Command::Tokenize(args) => tokenize::main(args),
+        Command::Inspect(args) => inspect::main(args),
+        Command::Plan(args) => plan::main(args),
+        Command::Eval(args) => eval::main(args),
+        Command::Quantize(args) => quantize::main(args),
+        Command::Convert(args) => convert::main(args),
+        Command::Bench(args) => bench::main(args),
+        Command::Kernels(args) => kernels::main(args),
+    };
+    failure::exit(result)
+}

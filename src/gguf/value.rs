@@ -254,7 +254,8 @@ impl<'a> Array<'a> {
         (self.ty == Ty::Bool).then(|| self.bytes.iter().map(|&b| b != 0))
     }
 
-    fn ints(&self) -> Option<impl ExactSizeIterator<Item = i128> + Clone + use<'a>> {
+    /// The elements as integers, from any width; None if they are no integers.
+    pub fn ints(&self) -> Option<impl ExactSizeIterator<Item = i128> + Clone + use<'a>> {
         let ty = self.ty;
         let size = if matches!(ty, Ty::F32 | Ty::F64 | Ty::Bool) { return None } else { ty.bytes()? };
         let value = move |bytes| Value::scalar(ty, bytes).and_then(|v| v.int()).unwrap_or(0);

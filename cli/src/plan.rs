@@ -1,0 +1,62 @@
+//! `qorus plan`: how much memory a model will take, from its metadata alone.
+
+use crate::args;
+use crate::failure::Result;
+use crate::output::{self, mib};
+use qorus::engine::{ContextParams, plan};
+use qorus::gguf::Gguf;
+use qorus::models::Graph;
+use serde_json::{Map, Value};
+use std::path::PathBuf;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Positions of each sequence [default: as many as the model was trained for, at most 4096]
+    #[arg(long, value_name = "N", value_parser = args::count())]
+    ctx: Option<usize>,
+    /// Tokens that are computed together
+    #[arg(long, value_name = "N", default_value_t = ContextParams::default().n_batch, value_parser = args::count())]
+    batch: usize,
+    /// Sequences
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = args::count())]
+    seqs: usize,
+    #[command(flatten)]
+    kv: args::Kv,
+    #[command(flatten)]
+    threads: args::Threads,
+    /// Fail when more is needed, mapped weights not counted; k, M and G stand for powers of 1024
+    #[arg(long, value_name = "BYTES", value_parser = args::bytes)]
+    budget: Option<usize>,
+    /// Print one object, in bytes
+    #[arg(long)]
+    json: bool,
+    /// A GGUF file; of a split model, its first part
+    model: PathBuf,
+}
+
+pub fn main(args: Args) -> Result {
+    let gguf = Gguf::open(&args.model)?;
+    let graph = Graph::from_gguf(&gguf)?;
+    let params = ContextParams {
+        n_ctx: args.ctx.unwrap_or(0),
+        n_batch: args.batch,
+        n_seqs: args.seqs,
+        n_outputs: args.seqs,
+        kv: args.kv.ty,
+        ..ContextParams::default()
+    };
+    let threads = match args.threads.get() {
+        0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
+        n => n,
+    };
+    let plan = plan(&gguf, &graph, &params, threads)?;
+    let totals = [("total", plan.total()), ("total_without_mapped", plan.total_without_mapped())];
+    let all = plan.classes().into_iter().chain(totals);
+    if args.json {
+        output::json(&all.map(|(name, bytes)| (name.to_owned(), Value::from(bytes))).collect::<Map<_, _>>().into())?;
+    } else {
+        let rows: Vec<_> = all.map(|(name, bytes)| vec![name.to_owned(), bytes.to_string(), mib(bytes)]).collect();
+        output::table(&["class", ">bytes", ">MiB"], &rows)?;
+    }
+    Ok(args.budget.map_or(Ok(()), |budget| plan.check(budget))?)
+}
