@@ -40,7 +40,7 @@ pub fn main(args: Args) -> Result {
     let cap = args.isa.unwrap_or(Isa::Avx512);
     let filter = args.filter.unwrap_or_default().to_ascii_lowercase();
     let wanted = |e: &&Entry| format!("{} {}", e.op, e.ty.name()).to_ascii_lowercase().contains(&filter);
-    let (can, cannot): (Vec<_>, Vec<_>) =
+    let (can, cannot): (Vec<&Entry>, Vec<&Entry>) =
         entries().filter(|e| e.isa <= cap).filter(wanted).partition(|e| e.isa.available());
     for isa in Isa::ALL {
         let n = cannot.iter().filter(|e| e.isa == isa).count();
