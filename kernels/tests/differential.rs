@@ -1,6 +1,8 @@
 //! Every SIMD kernel of the table against its scalar definition: the same bits in the outputs, and not a
 //! byte touched elsewhere, over odd lengths and slices that are not aligned.
 
+use proptest::prelude::*;
+use proptest::sample::Index;
 use qorus_kernels::Isa;
 use qorus_kernels::exercise::{Exercise, Shape, definition};
 use qorus_kernels::table::{Entry, Func, entries};
@@ -93,6 +95,33 @@ fn avx2_gives_the_bits_of_scalar() {
 #[test]
 fn avx512_gives_the_bits_of_scalar() {
     differential(Isa::Avx512);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 400 }))]
+
+    /// Any kernel, any shape, any alignment, other numbers each time.
+    #[test]
+    fn any_shape_gives_the_bits_of_scalar(
+        pick: Index,
+        k in 0..600usize,
+        rows in 0..=64usize,
+        tokens in 0..12usize,
+        skew in 0..16usize,
+        other: bool,
+        seed: u64,
+    ) {
+        let twins: Vec<&Entry> = entries().filter(|entry| entry.isa > Isa::Scalar && entry.isa.available()).collect();
+        if twins.is_empty() {
+            eprintln!("SKIPPED: this CPU has no level above scalar");
+            return Ok(());
+        }
+        let entry = pick.get(&twins);
+        let scalar = definition(entry).expect("every kernel has a definition");
+        let shape = Shape { k, rows, tokens, skew, other };
+        let (mut expected, mut found) = (Memory::default(), Memory::default());
+        prop_assert!(expected.outcome(scalar, shape, seed) == found.outcome(entry, shape, seed), "{entry}");
+    }
 }
 
 /// The comparison itself must be able to fail: a run leaves outputs that differ from the poison, and another

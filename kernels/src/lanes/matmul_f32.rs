@@ -1,18 +1,16 @@
 //! Products of rows of float weights with rows of f32.
 //!
 //! The sums of `R` weight rows with `T` activation rows stay in registers while both are streamed once
-//! along k. Around that tile two loops keep what it reads in cache: a strip of weight rows in L1, a block
-//! of activation rows in L2. Neither changes the order of a sum.
+//! along k. Around that tile the loops keep what it reads in cache: a strip of weight rows in L2, which
+//! passes through L1 against the same few activation rows. Nothing of this changes the order of a sum.
 
 use super::map::padded;
 use super::stored::{Stored, tail};
 use super::{Lanes, Simd};
 use crate::TileMut;
 
-/// Bytes of weights that one strip may have, so that it stays in L1 beside the activations.
-const STRIP_BYTES: usize = 24 << 10;
-/// Bytes of activations that one block may have, so that it stays in L2.
-const BLOCK_BYTES: usize = 512 << 10;
+/// Bytes of weights that one strip may have, so that it stays in L2.
+const STRIP_BYTES: usize = 256 << 10;
 
 /// `y[t][r] = w[r] . x[t]`: tiles of `R` weight rows and `T` activation rows, or of `ALONE` weight rows
 /// when there are fewer activation rows.
@@ -27,14 +25,11 @@ pub fn matmul_f32<S: Simd, W: Stored, const R: usize, const T: usize, const ALON
     let (rows, tokens) = (y.cols(), y.rows());
     let Some(row_bytes) = w.len().checked_div(rows) else { return };
     let strip = (STRIP_BYTES / row_bytes.max(1) / R * R).max(R);
-    let block = (BLOCK_BYTES / (4 * k).max(1) / T * T).max(T);
     let whole = tokens / T * T;
     let p = Product { s, w, x, k, row_bytes };
-    for t0 in (0..whole).step_by(block) {
-        for r0 in (0..rows).step_by(strip) {
-            for t in (t0..whole.min(t0 + block)).step_by(T) {
-                p.rows::<W, R, T>(r0, rows.min(r0 + strip), t, y);
-            }
+    for r0 in (0..rows).step_by(strip) {
+        for t in (0..whole).step_by(T) {
+            p.rows::<W, R, T>(r0, rows.min(r0 + strip), t, y);
         }
     }
     for t in whole..tokens {
