@@ -5,6 +5,8 @@
 pub mod convert;
 pub mod engine;
 pub mod error;
+#[cfg(feature = "capi")]
+pub mod ffi;
 pub mod gguf;
 pub mod layers;
 pub mod memory;

@@ -91,6 +91,10 @@ impl Context {
         if model.graph.ropes.len() > MAX_ROPES {
             fail!(Unsupported, "{} rotary embeddings: at most {MAX_ROPES}", model.graph.ropes.len());
         }
+        let (kv, kernels) = (layout.params.kv, &model.runtime.kernels);
+        if !layout.slots.is_empty() && !(kernels.has("attend", kv) && kernels.has("quantize", kv)) {
+            fail!(Unsupported, "keys and values as {}: there is no kernel for that", kv.name());
+        }
         let mut lens = crate::error::try_vec(layout.params.n_seqs, "sequences")?;
         lens.resize(layout.params.n_seqs, 0);
         let plan = Context::plan_of(model, &layout);
@@ -142,7 +146,8 @@ impl Context {
         &self.layout.params
     }
 
-    /// Setting it stops the running call at its next operation, with `Cancelled` and the sequences as they were before.
+    /// Setting it stops the running call, or else the next one, at its next operation, with `Cancelled` and the sequences
+    /// as they were before. The call that is stopped clears it.
     pub fn cancel_flag(&self) -> &Arc<AtomicBool> {
         &self.cancel
     }
@@ -252,7 +257,6 @@ impl Context {
         if let Some(gguf) = &self.model.gguf {
             gguf.check_unchanged()?;
         }
-        self.cancel.store(false, Ordering::Relaxed);
         self.outputs = 0;
         let (n, step) = (input.len(), self.layout.params.n_batch);
         let mut result = Ok(());
@@ -264,6 +268,9 @@ impl Context {
         }
         if let Err(e) = &result {
             self.poisoned = e.code() == Code::Internal;
+            if e.code() == Code::Cancelled {
+                self.cancel.store(false, Ordering::Relaxed);
+            }
             self.outputs = 0;
             // The rows written past the old lengths are never read again.
             for i in 0..n {

@@ -108,6 +108,11 @@ impl Generate {
         })
     }
 
+    /// Whether it was made for `model`.
+    pub fn fits(&self, model: &Model) -> bool {
+        model.tokenizer.as_ref().is_some_and(|tokenizer| Arc::ptr_eq(tokenizer, &self.tokenizer))
+    }
+
     /// The sampler.
     pub fn sampler(&mut self) -> &mut Sampler {
         &mut self.sampler

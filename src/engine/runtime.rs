@@ -1,7 +1,7 @@
 //! Threads and kernels: made once, shared by any number of models.
 
 use crate::error::{Result, fail};
-use crate::threads::Pool;
+use crate::threads::{self, Pool};
 use qorus_kernels::{Isa, Kernels};
 use std::sync::Arc;
 
@@ -21,10 +21,7 @@ impl Runtime {
             Some(isa) => isa,
             None => Runtime::isa_from_env()?.unwrap_or_else(Isa::detect),
         };
-        let threads = match threads {
-            0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
-            n => n,
-        };
+        let threads = threads::count(threads)?;
         let Some(kernels) = Kernels::new(isa) else {
             fail!(Isa, "this CPU has no {}; its highest level is {}", isa.name(), Isa::detect().name())
         };

@@ -4,7 +4,7 @@
 //! its index, so who does what depends on indices alone. A panic in any of them becomes an error.
 
 use crate::error::{Result, fail};
-use std::cell::UnsafeCell;
+use std::cell::{Cell, UnsafeCell};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -28,7 +28,8 @@ struct Shared {
     epoch: AtomicUsize,
     /// Workers that have not finished the current job.
     pending: AtomicUsize,
-    panicked: AtomicBool,
+    /// What the first panic of the current job said.
+    panicked: Mutex<Option<String>>,
     stop: AtomicBool,
     job: UnsafeCell<Option<*const Job<'static>>>,
     /// Wakes the caller when `pending` reaches 0.
@@ -42,6 +43,28 @@ unsafe impl Sync for Shared {}
 // SAFETY: the pointer in `job` is to a `Sync` closure that outlives the run (see `Pool::run`).
 unsafe impl Send for Shared {}
 
+thread_local! {
+    static WORKER: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether the calling thread is a worker of some pool.
+pub fn is_worker() -> bool {
+    WORKER.get()
+}
+
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, |n| n.get()).min(MAX_THREADS)
+}
+
+/// A number of threads as it was asked for, 0 being one for each core this process may use; at most [`MAX_THREADS`].
+pub fn count(threads: usize) -> Result<usize> {
+    match threads {
+        0 => Ok(cores()),
+        n if n <= MAX_THREADS => Ok(n),
+        n => fail!(InvalidArgument, "{n} threads: give at most {MAX_THREADS}, or 0 for one for each core"),
+    }
+}
+
 /// Threads that run one closure at a time, together.
 pub struct Pool {
     shared: Arc<Shared>,
@@ -50,16 +73,14 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Starts `threads - 1` workers beside the caller. `threads` is 1 to [`MAX_THREADS`].
+    /// Starts workers beside the caller until there are `threads`, as [`count`] has it.
     pub fn new(threads: usize) -> Result<Pool> {
-        if threads == 0 || threads > MAX_THREADS {
-            fail!(InvalidArgument, "{threads} threads: give 1 to {MAX_THREADS}");
-        }
-        let cores = thread::available_parallelism().map_or(1, |n| n.get());
+        let threads = count(threads)?;
+        let cores = cores();
         let shared = Arc::new(Shared {
             epoch: AtomicUsize::new(0),
             pending: AtomicUsize::new(0),
-            panicked: AtomicBool::new(false),
+            panicked: Mutex::new(None),
             stop: AtomicBool::new(false),
             job: UnsafeCell::new(None),
             done: (Mutex::new(()), Condvar::new()),
@@ -94,7 +115,7 @@ impl Pool {
     /// `Internal` when one of them panicked. Calls from several threads take turns.
     pub fn run(&self, job: &Job<'_>) -> Result<()> {
         if self.workers.is_empty() {
-            return finish(catch_unwind(AssertUnwindSafe(|| job(0))).is_err());
+            return finish(caught(|| job(0)));
         }
         let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let shared = &*self.shared;
@@ -102,17 +123,16 @@ impl Pool {
         let erased: *const Job<'static> = unsafe { std::mem::transmute(job as *const Job<'_>) };
         // SAFETY: the lock is held and no worker runs: see `unsafe impl Sync for Shared`.
         unsafe { *shared.job.get() = Some(erased) };
-        shared.panicked.store(false, Ordering::Relaxed);
         shared.pending.store(self.workers.len(), Ordering::Relaxed);
         shared.epoch.fetch_add(1, Ordering::Release);
         for worker in &self.workers {
             worker.thread().unpark();
         }
-        let here = catch_unwind(AssertUnwindSafe(|| job(0))).is_err();
+        let here = caught(|| job(0));
         shared.wait_done();
-        let there = shared.panicked.load(Ordering::Relaxed);
+        let there = shared.panicked.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(turn);
-        finish(here || there)
+        finish(here.or(there))
     }
 
     /// Calls `f` with the part of `0..items` that belongs to each thread; parts are contiguous, in order
@@ -120,7 +140,7 @@ impl Pool {
     pub fn split(&self, items: usize, unit: usize, f: impl Fn(Range<usize>) + Sync) -> Result<()> {
         let threads = self.len();
         if items <= unit {
-            return finish(catch_unwind(AssertUnwindSafe(|| f(0..items))).is_err());
+            return finish(caught(|| f(0..items)));
         }
         self.run(&|i| {
             let part = part(items, unit, i, threads);
@@ -149,9 +169,16 @@ impl Drop for Pool {
     }
 }
 
-fn finish(panicked: bool) -> Result<()> {
-    if panicked {
-        fail!(Internal, "a defect stopped a computation; the object it belonged to can only be freed");
+/// Runs `f`; what its panic said, if it panicked.
+fn caught(f: impl FnOnce()) -> Option<String> {
+    let payload = catch_unwind(AssertUnwindSafe(f)).err()?;
+    let text = payload.downcast_ref::<&str>().map(|s| s.to_string()).or(payload.downcast_ref::<String>().cloned());
+    Some(text.unwrap_or_default())
+}
+
+fn finish(panicked: Option<String>) -> Result<()> {
+    if let Some(text) = panicked {
+        fail!(Internal, "a defect stopped a computation; the object it belonged to can only be freed ({text})");
     }
     Ok(())
 }
@@ -181,6 +208,7 @@ fn spin(spins: usize, ready: impl Fn() -> bool) -> bool {
 }
 
 fn work(shared: &Shared, index: usize) {
+    WORKER.set(true);
     let mut seen = 0;
     loop {
         let called = || shared.epoch.load(Ordering::Acquire) != seen;
@@ -196,10 +224,8 @@ fn work(shared: &Shared, index: usize) {
         // SAFETY: the epoch changed, so `run` published the job, and it waits for `pending` to reach 0
         // before it returns or writes the job again.
         let job = unsafe { (*shared.job.get()).map(|job| &*job) };
-        if let Some(job) = job
-            && catch_unwind(AssertUnwindSafe(|| job(index))).is_err()
-        {
-            shared.panicked.store(true, Ordering::Relaxed);
+        if let Some(text) = job.and_then(|job| caught(|| job(index))) {
+            shared.panicked.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(text);
         }
         if shared.pending.fetch_sub(1, Ordering::AcqRel) == 1 {
             // The lock orders this wake-up after the caller's decision to sleep.

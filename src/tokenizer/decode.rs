@@ -48,6 +48,23 @@ impl Tokenizer {
         Ok(len)
     }
 
+    /// The bytes that [`piece`](Tokenizer::piece) writes.
+    pub fn piece_len(&self, id: u32, special: bool) -> Result<usize> {
+        let mut len = 0;
+        self.each_byte(id, special, |_| len += 1)?;
+        Ok(len)
+    }
+
+    /// The bytes that [`decode`](Tokenizer::decode) writes.
+    pub fn decoded_len(&self, ids: &[u32], special: bool) -> Result<usize> {
+        let (mut decoder, mut len) = (Decoder::new(), 0);
+        for &id in ids {
+            decoder.feed(self, id, special, &mut |bytes| len += bytes.len())?;
+        }
+        decoder.flush(&mut |bytes| len += bytes.len());
+        Ok(len)
+    }
+
     /// Hands the bytes of a token to `each`.
     fn each_byte(&self, id: u32, special: bool, mut each: impl FnMut(u8)) -> Result<()> {
         let View { vocab, index, source } = self.view();
@@ -128,13 +145,19 @@ impl Decoder {
     ///
     /// Errors: those of [`Tokenizer::piece`]; the decoder is then as before.
     pub fn push(&mut self, tokenizer: &Tokenizer, id: u32, special: bool, out: &mut [u8]) -> Result<usize> {
-        let mut need = 0;
-        self.clone().feed(tokenizer, id, special, &mut |bytes| need += bytes.len())?;
+        let need = self.pushed_len(tokenizer, id, special)?;
         if need > out.len() {
             fail!(BufferTooSmall, "the text up to token {id} has {need} bytes, the buffer {}", out.len());
         }
         let mut len = 0;
         self.feed(tokenizer, id, special, &mut |bytes| put(out, &mut len, bytes))?;
+        Ok(len)
+    }
+
+    /// The bytes that [`push`](Decoder::push) would write.
+    pub fn pushed_len(&self, tokenizer: &Tokenizer, id: u32, special: bool) -> Result<usize> {
+        let mut len = 0;
+        self.clone().feed(tokenizer, id, special, &mut |bytes| len += bytes.len())?;
         Ok(len)
     }
 

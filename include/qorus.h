@@ -1,0 +1,1373 @@
+/*
+ * qorus.h - run language models on CPUs from one mapped GGUF file, in a memory budget stated beforehand.
+ *
+ * This file is made from the library's sources; do not edit it. It stands alone and compiles as C99 and as C++11.
+ *
+ * A first program
+ * ---------------
+ *     q_runtime *runtime = NULL;
+ *     q_model *model = NULL;
+ *     q_context *context = NULL;
+ *     if (q_runtime_create(NULL, &runtime) != Q_OK ||                                  // threads and kernels
+ *         q_model_load(runtime, path, strlen(path), NULL, &model) != Q_OK ||           // maps the file
+ *         q_context_create(model, NULL, &context) != Q_OK) {                           // reserves all memory
+ *         char why[513];
+ *         q_last_error(why, sizeof why, NULL);
+ *         ...
+ *     }
+ *
+ * From there either q_generator_run, which does everything from tokens to text, or q_context_append, q_sampler_sample and
+ * q_decoder_push in a loop of one's own. examples/c has both.
+ *
+ * Linking
+ * -------
+ * cargo build --release --features capi makes target/release/libqorus.so (soname libqorus.so.0.1; its number changes when
+ * the ABI breaks) and libqorus.a. With the shared library: cc main.c -Iinclude -Ltarget/release -lqorus. The static one
+ * also takes -lpthread -ldl -lm; prefer the shared one, which exports nothing but the q_* names below. The library must be
+ * built with panic=unwind, the default: with panic=abort a defect that would be Q_ERR_INTERNAL ends the process.
+ * Compare q_abi_version() with Q_ABI_VERSION where the library may be another than the one compiled against.
+ *
+ * Memory
+ * ------
+ * q_model_plan says from a file's metadata alone how many bytes will be taken, by class. Loading a model and creating
+ * a context, sampler, generator, decoder or batch reserves them. After that no call allocates: not a token, not a prompt,
+ * not a saved state. The exceptions are named: an error that is reported may allocate while it is put into words, and
+ * so does a log record; the tokenizer allocates for a single word longer than a few kilobytes. A budget that is too
+ * small is Q_ERR_BUDGET, and q_last_error says how much was needed. Running out of memory is an error code and no abort.
+ *
+ * Ownership
+ * ---------
+ * A handle comes out through the last parameter (before the result struct of calls that have one), and only on success;
+ * otherwise the place is left alone. Only q_*_free frees it, and q_*_free(NULL) does nothing. Contexts keep their model
+ * alive and models their runtime, so the order in which they are freed does not matter. A handle that was freed must
+ * not be used again: that is noticed by luck only.
+ *
+ * Pointers that are passed in are read during the call and not kept, except where a function says so. Text is a pointer and
+ * a length in bytes, UTF-8, and needs no NUL at its end.
+ *
+ * Results of unknown length go to a buffer, which is followed by its capacity and by `needed`. When the capacity is too
+ * small the call returns Q_ERR_BUFFER_TOO_SMALL, leaves the buffer alone and sets *needed. So a first call with NULL and 0
+ * asks for the length. Unless a function says otherwise `needed` may be NULL.
+ *
+ * Parameter structs begin with their size. Fill them with their q_*_params_init(&p, sizeof p), then change fields. Later
+ * versions append fields; a struct of an older version gets defaults for those it lacks, one of a newer version is
+ * accepted if the fields that this library does not know are 0, and is Q_ERR_ABI otherwise. NULL means all defaults. Structs
+ * of results are followed by sizeof theirs.
+ *
+ * Errors
+ * ------
+ * Every call that can fail returns a q_error_code, Q_OK being 0. q_last_error gives the reason of this thread's last failure
+ * in one sentence that names the file, the tensor, the number, what was expected and what to do. No input, file or
+ * argument makes the library abort, print or leave a mess: on an error things are as before the call. Q_ERR_INTERNAL
+ * is a defect of the library; the handle is then poisoned, and every further use but q_*_free is Q_ERR_STATE. NULL
+ * for a pointer that is needed is Q_ERR_INVALID_ARGUMENT, and so is a handle of the wrong type.
+ *
+ * Threads
+ * -------
+ * No call keeps state outside of handles, but for the thread's message. Different handles may be used from different threads
+ * at once. q_runtime, q_model and q_tokenizer may be shared by any number of threads; of any other handle only one
+ * call may run at a time, and a second one, also from a callback of the first, is Q_ERR_STATE. q_context_cancel may be called at any time. No
+ * handle may be used while another thread frees it. Contexts of one runtime take turns at its threads; give each its own
+ * runtime for calls that run side by side. Threads start in q_runtime_create and end with the last handle that
+ * holds the runtime. A process that forked must not use handles made before.
+ *
+ * Callbacks are silent by default, run on the thread that made the call, and must neither unwind nor longjmp.
+ *
+ * Files
+ * -----
+ * A model's file is mapped, not read: it must not be cut or rewritten while the model lives. A changed size or date is noticed
+ * at the next call (Q_ERR_FILE_CHANGED). A file that is cut during a call ends the process with SIGBUS, as with every
+ * mapping; q_model_params.copy = 1 has no such race. Replacing the file by renaming another onto its name is safe.
+ *
+ * The same input gives the same bits, whatever the number of threads, the size of batches and what other sequences share
+ * them, at one q_isa level on one machine; see q_runtime_params.isa.
+ */
+
+
+#ifndef QORUS_H
+#define QORUS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/**
+ * The ABI this header describes: see q_abi_version.
+ */
+#define Q_ABI_VERSION 1
+
+/**
+ * No token.
+ */
+#define Q_TOKEN_NONE 4294967295
+
+/**
+ * Flag of q_tokenizer_encode: what the file says goes around a text is added, BOS before it, EOS behind it.
+ */
+#define Q_ENCODE_BOS 1
+
+/**
+ * Flag of q_tokenizer_encode: special text such as "<|im_end|>" is read as its token. Do not set it for text of users.
+ */
+#define Q_ENCODE_SPECIAL 2
+
+/**
+ * Flag of q_tokenizer_decode, q_tokenizer_piece and q_decoder_create: control tokens are written out as text.
+ */
+#define Q_DECODE_SPECIAL 1
+
+/**
+ * Flag of q_decoder_create: the tokens continue other text, so a leading space counts.
+ */
+#define Q_DECODE_CONTINUES 2
+
+/**
+ * What a call returns: Q_OK, or what kind of failure it was. Numbers are never reused.
+ */
+enum q_error_code
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * Success.
+     */
+    Q_OK = 0,
+    /**
+     * An argument is outside its range, or NULL.
+     */
+    Q_ERR_INVALID_ARGUMENT = 1,
+    /**
+     * The system has no memory left.
+     */
+    Q_ERR_OUT_OF_MEMORY = 2,
+    /**
+     * A budget or limit is smaller than what the plan needs.
+     */
+    Q_ERR_BUDGET = 3,
+    /**
+     * The operating system refused; the message has its reason.
+     */
+    Q_ERR_IO = 4,
+    /**
+     * The file is damaged or not what it claims to be.
+     */
+    Q_ERR_FORMAT = 5,
+    /**
+     * The file is well-formed but asks for what this library does not do.
+     */
+    Q_ERR_UNSUPPORTED = 6,
+    /**
+     * Something named is not there: a file, a tensor, a key.
+     */
+    Q_ERR_NOT_FOUND = 7,
+    /**
+     * The buffer is too small; `needed` says how much it takes.
+     */
+    Q_ERR_BUFFER_TOO_SMALL = 8,
+    /**
+     * The call does not fit the object's state.
+     */
+    Q_ERR_STATE = 9,
+    /**
+     * The call was cancelled.
+     */
+    Q_ERR_CANCELLED = 10,
+    /**
+     * A mapped file changed under its model.
+     */
+    Q_ERR_FILE_CHANGED = 11,
+    /**
+     * The context has no room for that many tokens.
+     */
+    Q_ERR_CONTEXT_FULL = 12,
+    /**
+     * A defect of this library; the object can only be freed.
+     */
+    Q_ERR_INTERNAL = 13,
+    /**
+     * A parameter struct of a version that is not known, or that was not initialized.
+     */
+    Q_ERR_ABI = 14,
+    /**
+     * Shapes or types do not go together.
+     */
+    Q_ERR_SHAPE = 15,
+    /**
+     * The CPU lacks the instruction set asked for.
+     */
+    Q_ERR_ISA = 16,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum q_error_code q_error_code;
+#else
+typedef int32_t q_error_code;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * Levels of instruction sets; a higher one includes the lower ones.
+ */
+enum q_isa
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * What the environment variable QORUS_ISA names (scalar, avx2 or avx512), or else the highest the CPU has.
+     */
+    Q_ISA_AUTO = 0,
+    /**
+     * Portable code: the definition of every result.
+     */
+    Q_ISA_SCALAR = 1,
+    /**
+     * AVX2, FMA and F16C.
+     */
+    Q_ISA_AVX2 = 2,
+    /**
+     * AVX-512 F, BW, DQ, VL and VNNI.
+     */
+    Q_ISA_AVX512 = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum q_isa q_isa;
+#else
+typedef uint32_t q_isa;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * Levels of the log.
+ */
+enum q_log_level
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * Something in a file was ignored.
+     */
+    Q_LOG_WARN = 1,
+    /**
+     * What was loaded and reserved.
+     */
+    Q_LOG_INFO = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum q_log_level q_log_level;
+#else
+typedef uint32_t q_log_level;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * How elements are stored. The numbers are those of GGUF files (ggml_type).
+ */
+enum q_type
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * 32-bit floats.
+     */
+    Q_TYPE_F32 = 0,
+    /**
+     * IEEE half floats.
+     */
+    Q_TYPE_F16 = 1,
+    /**
+     * Blocks of 32: 4-bit integers and a scale.
+     */
+    Q_TYPE_Q4_0 = 2,
+    /**
+     * Blocks of 32: 4-bit integers, a scale and a minimum.
+     */
+    Q_TYPE_Q4_1 = 3,
+    /**
+     * Blocks of 32: 5-bit integers and a scale.
+     */
+    Q_TYPE_Q5_0 = 6,
+    /**
+     * Blocks of 32: 5-bit integers, a scale and a minimum.
+     */
+    Q_TYPE_Q5_1 = 7,
+    /**
+     * Blocks of 32: 8-bit integers and a scale.
+     */
+    Q_TYPE_Q8_0 = 8,
+    /**
+     * Blocks of 256, 2.6 bits an element.
+     */
+    Q_TYPE_Q2_K = 10,
+    /**
+     * Blocks of 256, 3.4 bits an element.
+     */
+    Q_TYPE_Q3_K = 11,
+    /**
+     * Blocks of 256, 4.5 bits an element.
+     */
+    Q_TYPE_Q4_K = 12,
+    /**
+     * Blocks of 256, 5.5 bits an element.
+     */
+    Q_TYPE_Q5_K = 13,
+    /**
+     * Blocks of 256, 6.6 bits an element.
+     */
+    Q_TYPE_Q6_K = 14,
+    /**
+     * Blocks of 256 from a codebook, 2.1 bits an element.
+     */
+    Q_TYPE_IQ2_XXS = 16,
+    /**
+     * Likewise, 2.3 bits.
+     */
+    Q_TYPE_IQ2_XS = 17,
+    /**
+     * Likewise, 3.1 bits.
+     */
+    Q_TYPE_IQ3_XXS = 18,
+    /**
+     * Likewise, 1.6 bits.
+     */
+    Q_TYPE_IQ1_S = 19,
+    /**
+     * Blocks of 32: 4-bit numbers of a table, and a scale.
+     */
+    Q_TYPE_IQ4_NL = 20,
+    /**
+     * Blocks of 256 from a codebook, 3.4 bits an element.
+     */
+    Q_TYPE_IQ3_S = 21,
+    /**
+     * Likewise, 2.6 bits.
+     */
+    Q_TYPE_IQ2_S = 22,
+    /**
+     * Blocks of 256: 4-bit numbers of a table, and scales.
+     */
+    Q_TYPE_IQ4_XS = 23,
+    /**
+     * 8-bit integers.
+     */
+    Q_TYPE_I8 = 24,
+    /**
+     * 16-bit integers.
+     */
+    Q_TYPE_I16 = 25,
+    /**
+     * 32-bit integers.
+     */
+    Q_TYPE_I32 = 26,
+    /**
+     * 64-bit integers.
+     */
+    Q_TYPE_I64 = 27,
+    /**
+     * 64-bit floats.
+     */
+    Q_TYPE_F64 = 28,
+    /**
+     * Blocks of 256 from a codebook, 1.8 bits an element.
+     */
+    Q_TYPE_IQ1_M = 29,
+    /**
+     * The upper half of 32-bit floats.
+     */
+    Q_TYPE_BF16 = 30,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum q_type q_type;
+#else
+typedef uint32_t q_type;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * Which embeddings a context keeps.
+ */
+enum q_pooling
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * None.
+     */
+    Q_POOLING_NONE = 0,
+    /**
+     * The mean of a sequence's rows.
+     */
+    Q_POOLING_MEAN = 1,
+    /**
+     * A sequence's last row.
+     */
+    Q_POOLING_LAST = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum q_pooling q_pooling;
+#else
+typedef uint32_t q_pooling;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * Why a generation ended.
+ */
+enum q_outcome
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * The model said so.
+     */
+    Q_OUTCOME_END = 0,
+    /**
+     * A stop string appeared; it is not part of the text.
+     */
+    Q_OUTCOME_STOP = 1,
+    /**
+     * As many tokens as were asked for.
+     */
+    Q_OUTCOME_LENGTH = 2,
+    /**
+     * The context is full.
+     */
+    Q_OUTCOME_CONTEXT_FULL = 3,
+    /**
+     * The callback said so.
+     */
+    Q_OUTCOME_HALTED = 4,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum q_outcome q_outcome;
+#else
+typedef uint32_t q_outcome;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * Tokens to compute together. One call at a time.
+ */
+typedef struct q_batch q_batch;
+
+/**
+ * Sequences that are being computed. One call at a time; q_context_cancel from any thread.
+ */
+typedef struct q_context q_context;
+
+/**
+ * Turns tokens into text as they come, in whole characters. One call at a time.
+ */
+typedef struct q_decoder q_decoder;
+
+/**
+ * A sampler, a decoder and stop strings. One call at a time.
+ */
+typedef struct q_generator q_generator;
+
+/**
+ * A model: immutable, shared by any number of contexts and threads.
+ */
+typedef struct q_model q_model;
+
+/**
+ * Threads and kernels, shared by any number of models.
+ */
+typedef struct q_runtime q_runtime;
+
+/**
+ * Chooses tokens, and remembers recent ones. One call at a time.
+ */
+typedef struct q_sampler q_sampler;
+
+/**
+ * The tokenizer of one model. Any number of threads at once.
+ */
+typedef struct q_tokenizer q_tokenizer;
+
+/**
+ * Receives one whole record of the log: `len` bytes of UTF-8 without newline or NUL. Called from whichever thread
+ * makes the call that is recorded. Must not unwind (C++: must not throw).
+ */
+typedef void (*q_log_fn)(uint32_t level, const char *text, size_t len, void *user);
+
+/**
+ * How a runtime is made. Fill it with q_runtime_params_init first.
+ */
+typedef struct {
+    /**
+     * sizeof(q_runtime_params), set by q_runtime_params_init.
+     */
+    uint32_t size;
+    /**
+     * Threads that work on a call, the caller's included; 0: one for each core this process may use.
+     */
+    uint32_t threads;
+    /**
+     * The highest q_isa to use. One that the CPU lacks is Q_ERR_ISA.
+     */
+    uint32_t isa;
+    /**
+     * Records up to this q_log_level go to `log`; 0: none.
+     */
+    uint32_t log_level;
+    /**
+     * Bytes that the runtime, its models and their contexts may have reserved at any time, mapped files not counted;
+     * 0: no limit. What would go beyond is Q_ERR_BUDGET.
+     */
+    uint64_t memory_limit;
+    /**
+     * Receives the log; NULL: nothing does.
+     */
+    q_log_fn log;
+    /**
+     * Handed to `log`.
+     */
+    void *log_user;
+} q_runtime_params;
+
+/**
+ * How a model is loaded. Fill it with q_model_params_init first.
+ */
+typedef struct {
+    /**
+     * sizeof(q_model_params), set by q_model_params_init.
+     */
+    uint32_t size;
+    /**
+     * 0: weights stay where they are, in the mapped file or in the host's memory. 1: they are copied first; the file or
+     * the memory may then change or vanish.
+     */
+    uint32_t copy;
+} q_model_params;
+
+/**
+ * Facts of a model.
+ */
+typedef struct {
+    /**
+     * Bytes of this struct that were filled.
+     */
+    uint32_t size;
+    /**
+     * Tokens of the vocabulary; 0 if the model takes rows of numbers instead of tokens.
+     */
+    uint32_t vocab;
+    /**
+     * Width of the rows that go in; 0 if tokens do.
+     */
+    uint32_t in_width;
+    /**
+     * Width of the rows that come out: logits, for a language model.
+     */
+    uint32_t out_width;
+    /**
+     * Width of pooled embeddings.
+     */
+    uint32_t embedding_width;
+    /**
+     * The longest context of the training; 0 if that is not known.
+     */
+    uint32_t train_ctx;
+    /**
+     * 1 if the model has a tokenizer.
+     */
+    uint32_t has_tokenizer;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+    /**
+     * Bytes of the mapped file, or of the memory the model was loaded from.
+     */
+    uint64_t mapped_bytes;
+} q_model_info;
+
+/**
+ * What a context is made for. Fill it with q_context_params_init first.
+ */
+typedef struct {
+    /**
+     * sizeof(q_context_params), set by q_context_params_init.
+     */
+    uint32_t size;
+    /**
+     * Positions of each sequence; 0: as many as the model was trained for, at most 4096.
+     */
+    uint32_t n_ctx;
+    /**
+     * Tokens that go through the layers together (256); longer batches are taken in parts, with the same results.
+     */
+    uint32_t n_batch;
+    /**
+     * Sequences (1).
+     */
+    uint32_t n_seqs;
+    /**
+     * The most tokens of a call whose logits can be wanted (1).
+     */
+    uint32_t n_outputs;
+    /**
+     * Storage of keys and values: Q_TYPE_F32, Q_TYPE_F16 (the default), Q_TYPE_Q8_0 or Q_TYPE_Q4_0.
+     */
+    uint32_t kv_type;
+    /**
+     * A q_pooling (Q_POOLING_NONE).
+     */
+    uint32_t pooling;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+    /**
+     * Bytes the plan may come to, mapped weights not counted; 0: no limit.
+     */
+    uint64_t budget;
+} q_context_params;
+
+/**
+ * Bytes that a model and one context of it take, by class. Every number is exact: it is what set-up reserves.
+ */
+typedef struct {
+    /**
+     * Bytes of this struct that were filled.
+     */
+    uint32_t size;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+    /**
+     * Tensor data in the mapped file, read-only and shared between processes.
+     */
+    uint64_t weights_mapped;
+    /**
+     * Small weights kept as f32: norms and biases.
+     */
+    uint64_t weights_resident;
+    /**
+     * Index and working memory of the tokenizer.
+     */
+    uint64_t tokenizer;
+    /**
+     * Keys and values of all sequences.
+     */
+    uint64_t kv_cache;
+    /**
+     * Activations of one batch, logits, and the state of the context.
+     */
+    uint64_t activations;
+    /**
+     * What the backward pass needs of the forward pass.
+     */
+    uint64_t forward_cache;
+    /**
+     * Gradients.
+     */
+    uint64_t gradients;
+    /**
+     * Moments of the optimizer.
+     */
+    uint64_t optimizer;
+    /**
+     * Adapters.
+     */
+    uint64_t adapters;
+    /**
+     * Stacks of the worker threads.
+     */
+    uint64_t threads;
+    /**
+     * Panels and partial results of the threads.
+     */
+    uint64_t scratch;
+    /**
+     * The sum of all classes.
+     */
+    uint64_t total;
+    /**
+     * The sum of all classes but `weights_mapped`: what a budget must cover.
+     */
+    uint64_t total_without_mapped;
+} q_plan;
+
+/**
+ * Facts of a tokenizer.
+ */
+typedef struct {
+    /**
+     * Bytes of this struct that were filled.
+     */
+    uint32_t size;
+    /**
+     * Tokens of the vocabulary.
+     */
+    uint32_t vocab;
+    /**
+     * The token that begins a text, or Q_TOKEN_NONE.
+     */
+    uint32_t bos;
+    /**
+     * The token that ends a text, or Q_TOKEN_NONE.
+     */
+    uint32_t eos;
+    /**
+     * 1 if BOS goes before a text.
+     */
+    uint32_t adds_bos;
+    /**
+     * 1 if EOS goes behind a text.
+     */
+    uint32_t adds_eos;
+} q_tokenizer_info;
+
+/**
+ * How tokens are chosen: penalty, top-k, top-p, min-p, temperature, in this order. Fill it with q_sampler_params_init
+ * first.
+ */
+typedef struct {
+    /**
+     * sizeof(q_sampler_params), set by q_sampler_params_init.
+     */
+    uint32_t size;
+    /**
+     * Divides the logits before the draw (0.8); 0: always the most probable token.
+     */
+    float temperature;
+    /**
+     * Only the k most probable tokens (40); 0: all.
+     */
+    uint32_t top_k;
+    /**
+     * Only the most probable tokens that together reach this probability (0.95); 1: all.
+     */
+    float top_p;
+    /**
+     * Only tokens at least this fraction as probable as the best one (0.05); 0: all.
+     */
+    float min_p;
+    /**
+     * Logits of recent tokens are divided by this when positive and multiplied when negative; 1 (the default): none.
+     */
+    float repeat_penalty;
+    /**
+     * How many tokens are recent (64).
+     */
+    uint32_t repeat_last;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+    /**
+     * Of the draws: the same seed gives the same tokens (0).
+     */
+    uint64_t seed;
+} q_sampler_params;
+
+/**
+ * UTF-8 text of the host: `len` bytes, no NUL needed.
+ */
+typedef struct {
+    /**
+     * The bytes.
+     */
+    const char *data;
+    /**
+     * Their number.
+     */
+    size_t len;
+} q_text;
+
+/**
+ * A generated token and the text that became certain with it.
+ */
+typedef struct {
+    /**
+     * The token; Q_TOKEN_NONE for text that was held back when the generation ended.
+     */
+    uint32_t token;
+    /**
+     * Natural logarithm of its probability before penalties and filters.
+     */
+    float log_prob;
+    /**
+     * Whole characters, without a NUL; valid during the callback. Empty while a character or a possible stop string is
+     * unfinished.
+     */
+    const char *text;
+    /**
+     * Bytes of `text`.
+     */
+    size_t text_len;
+} q_piece;
+
+/**
+ * Receives each token; other than 0 ends the generation. Must not unwind (C++: must not throw), and must not use the
+ * context or the generator it is called from, but for q_context_cancel.
+ */
+typedef int32_t (*q_piece_fn)(const q_piece *piece, void *user);
+
+/**
+ * May change the `n` logits before a token is drawn. The same rules as q_piece_fn.
+ */
+typedef void (*q_logits_fn)(float *logits, size_t n, void *user);
+
+/**
+ * What a generation does. Fill it with q_generate_params_init first.
+ */
+typedef struct {
+    /**
+     * sizeof(q_generate_params), set by q_generate_params_init.
+     */
+    uint32_t size;
+    /**
+     * The sequence that is continued (0).
+     */
+    uint32_t seq;
+    /**
+     * The most tokens to generate (256).
+     */
+    uint32_t max_tokens;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+    /**
+     * Receives the tokens; may be NULL.
+     */
+    q_piece_fn on_piece;
+    /**
+     * May change the logits; may be NULL.
+     */
+    q_logits_fn on_logits;
+    /**
+     * Handed to both.
+     */
+    void *user;
+} q_generate_params;
+
+/**
+ * What a generation did.
+ */
+typedef struct {
+    /**
+     * Bytes of this struct that were filled.
+     */
+    uint32_t size;
+    /**
+     * A q_outcome.
+     */
+    uint32_t outcome;
+    /**
+     * Tokens of the prompt.
+     */
+    uint32_t prompt_tokens;
+    /**
+     * Tokens generated.
+     */
+    uint32_t tokens;
+    /**
+     * Nanoseconds for the prompt.
+     */
+    uint64_t prefill_ns;
+    /**
+     * Nanoseconds for all generated tokens but the first, which comes with the prompt.
+     */
+    uint64_t decode_ns;
+} q_generate_result;
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/**
+ * The name of a code, as in "Q_ERR_BUDGET"; "unknown code" for any other number. Static text, never NULL.
+ */
+const char *q_error_name(int32_t code);
+
+/**
+ * Copies the message of this thread's last failed call to `buf`, with a terminating NUL, at most 513 bytes.
+ *
+ * `needed` (may be NULL) receives its bytes, NUL included. The message stays until another call of this thread fails;
+ * a call that succeeds leaves it alone. Without a failure it is empty. Allocates nothing.
+ * Errors: Q_ERR_BUFFER_TOO_SMALL, with `buf` untouched; Q_ERR_INVALID_ARGUMENT if `buf` is NULL while `cap` is not 0.
+ * These two leave the message as it was.
+ */
+q_error_code q_last_error(char *buf,
+                          size_t cap,
+                          size_t *needed);
+
+/**
+ * The ABI version of the library. A host goes with it when this equals the Q_ABI_VERSION it was compiled with: within
+ * one number functions and fields are only added.
+ */
+uint32_t q_abi_version(void);
+
+/**
+ * The release, as in "0.1.0". Static text, never NULL.
+ */
+const char *q_version_string(void);
+
+/**
+ * Fills `params` with defaults. `size` is sizeof(q_runtime_params).
+ */
+q_error_code q_runtime_params_init(q_runtime_params *params, size_t size);
+
+/**
+ * Makes a runtime and starts its threads. `params` may be NULL: all defaults.
+ *
+ * Free it with q_runtime_free; models keep it alive beyond that.
+ * Errors: Q_ERR_ISA; Q_ERR_INVALID_ARGUMENT for more than 1024 threads or an environment variable QORUS_ISA that names no
+ * level; Q_ERR_OUT_OF_MEMORY when the system refuses a thread; Q_ERR_BUDGET; Q_ERR_ABI.
+ */
+q_error_code q_runtime_create(const q_runtime_params *params,
+                              q_runtime **out);
+
+/**
+ * The number of threads, the caller's included, to `threads`, and the level that is used, a q_isa, to `isa`.
+ */
+q_error_code q_runtime_info(const q_runtime *runtime, uint32_t *threads, uint32_t *isa);
+
+/**
+ * Bytes that the runtime, its models and their contexts have reserved now, mapped files not counted.
+ */
+q_error_code q_runtime_memory_used(const q_runtime *runtime, uint64_t *bytes);
+
+/**
+ * Frees a runtime; NULL is nothing. Its threads end when its last model is freed too.
+ */
+void q_runtime_free(q_runtime *runtime);
+
+/**
+ * Fills `params` with defaults. `size` is sizeof(q_model_params).
+ */
+q_error_code q_model_params_init(q_model_params *params, size_t size);
+
+/**
+ * Loads the GGUF file at `path` (`path_len` bytes); a split set by its first part. `params` may be NULL.
+ *
+ * The file is mapped and read as the model runs; see "Files" above for what may happen to it meanwhile.
+ * Free the model with q_model_free; contexts keep it alive beyond that. The runtime may be freed before it.
+ * Errors: Q_ERR_NOT_FOUND, Q_ERR_IO, Q_ERR_FORMAT for a damaged file, Q_ERR_UNSUPPORTED for an architecture, a storage type
+ * or a tokenizer that is not known, Q_ERR_OUT_OF_MEMORY, Q_ERR_BUDGET.
+ */
+q_error_code q_model_load(const q_runtime *runtime,
+                          const char *path,
+                          size_t path_len,
+                          const q_model_params *params,
+                          q_model **out);
+
+/**
+ * Loads a GGUF file whose `len` bytes are in memory at `data`. `params` may be NULL.
+ *
+ * Unless `params->copy` is 1 the bytes must stay as they are until the model and all its contexts are freed; they are
+ * used in place if `data` is a multiple of 16, and copied otherwise. Errors: as q_model_load.
+ */
+q_error_code q_model_load_memory(const q_runtime *runtime,
+                                 const void *data,
+                                 size_t len,
+                                 const q_model_params *params,
+                                 q_model **out);
+
+/**
+ * Facts of a model. `size` is sizeof(q_model_info).
+ */
+q_error_code q_model_get_info(const q_model *model, q_model_info *info, size_t size);
+
+/**
+ * The metadata entry `key` (`key_len` bytes) as text of at most `cap` bytes at `buf`, without a NUL: strings as they
+ * are, numbers in decimal, booleans as "true" and "false". `needed` (may be NULL) receives its bytes.
+ *
+ * Errors: Q_ERR_NOT_FOUND; Q_ERR_UNSUPPORTED for an array; Q_ERR_STATE for a model without file; Q_ERR_BUFFER_TOO_SMALL.
+ */
+q_error_code q_model_metadata(const q_model *model,
+                              const char *key,
+                              size_t key_len,
+                              char *buf,
+                              size_t cap,
+                              size_t *needed);
+
+/**
+ * What the model at `path` and one context of it would take, from the file's metadata alone: no weight is read, nothing is
+ * reserved. `params` may be NULL; `threads` as in q_runtime_params; `size` is sizeof(q_plan).
+ *
+ * Errors: those of q_model_load and q_context_create. A budget in `params` is checked: Q_ERR_BUDGET leaves the plan filled.
+ */
+q_error_code q_model_plan(const char *path,
+                          size_t path_len,
+                          const q_context_params *params,
+                          uint32_t threads,
+                          q_plan *plan,
+                          size_t size);
+
+/**
+ * Frees a model; NULL is nothing. What it holds goes when its last context is freed too.
+ */
+void q_model_free(q_model *model);
+
+/**
+ * The tokenizer of a model. Free it with q_tokenizer_free; it keeps what it needs of the model alive.
+ * Errors: Q_ERR_STATE when the model has none.
+ */
+q_error_code q_tokenizer_create(const q_model *model, q_tokenizer **out);
+
+/**
+ * The tokenizer of the GGUF file at `path`, which needs neither tensors nor an architecture that is known.
+ * Free it with q_tokenizer_free. Errors: Q_ERR_NOT_FOUND, Q_ERR_IO, Q_ERR_FORMAT, Q_ERR_UNSUPPORTED, Q_ERR_OUT_OF_MEMORY.
+ */
+q_error_code q_tokenizer_load(const char *path,
+                              size_t path_len,
+                              q_tokenizer **out);
+
+/**
+ * Facts of a tokenizer. `size` is sizeof(q_tokenizer_info).
+ */
+q_error_code q_tokenizer_get_info(const q_tokenizer *tokenizer, q_tokenizer_info *info, size_t size);
+
+/**
+ * Whether generation ends with `token`: 1 or 0 to `is_end`.
+ */
+q_error_code q_tokenizer_is_end(const q_tokenizer *tokenizer, uint32_t token, uint32_t *is_end);
+
+/**
+ * Writes the tokens of `len` bytes of UTF-8 to `tokens`, which has room for `cap`; `flags` are Q_ENCODE_*. `needed` (may
+ * be NULL) receives their number. Errors: Q_ERR_BUFFER_TOO_SMALL; Q_ERR_INVALID_ARGUMENT for text that is not UTF-8.
+ */
+q_error_code q_tokenizer_encode(const q_tokenizer *tokenizer,
+                                const char *text,
+                                size_t len,
+                                uint32_t flags,
+                                uint32_t *tokens,
+                                size_t cap,
+                                size_t *needed);
+
+/**
+ * Writes the text of `n` tokens to `buf`, without a NUL; `flags` are 0 or Q_DECODE_SPECIAL. `needed` (may be NULL)
+ * receives its bytes. Bytes that are no UTF-8 become U+FFFD.
+ * Errors: Q_ERR_BUFFER_TOO_SMALL; Q_ERR_INVALID_ARGUMENT for a token outside the vocabulary.
+ */
+q_error_code q_tokenizer_decode(const q_tokenizer *tokenizer,
+                                const uint32_t *tokens,
+                                size_t n,
+                                uint32_t flags,
+                                char *buf,
+                                size_t cap,
+                                size_t *needed);
+
+/**
+ * Writes the bytes of one token to `buf`, without a NUL: perhaps only a part of a character. `flags` are 0 or
+ * Q_DECODE_SPECIAL. `needed` (may be NULL) receives their number. Errors: as q_tokenizer_decode.
+ */
+q_error_code q_tokenizer_piece(const q_tokenizer *tokenizer,
+                               uint32_t token,
+                               uint32_t flags,
+                               char *buf,
+                               size_t cap,
+                               size_t *needed);
+
+/**
+ * Frees a tokenizer; NULL is nothing.
+ */
+void q_tokenizer_free(q_tokenizer *tokenizer);
+
+/**
+ * Makes a decoder of one text; `flags` are Q_DECODE_*. Free it with q_decoder_free. It keeps the tokenizer alive.
+ */
+q_error_code q_decoder_create(const q_tokenizer *tokenizer,
+                              uint32_t flags,
+                              q_decoder **out);
+
+/**
+ * Takes one token and writes the characters that are now whole to `buf`, without a NUL; none when one is unfinished.
+ * `needed` receives their bytes. Errors: as q_tokenizer_decode; the decoder is then as before.
+ */
+q_error_code q_decoder_push(q_decoder *decoder,
+                            uint32_t token,
+                            char *buf,
+                            size_t cap,
+                            size_t *needed);
+
+/**
+ * Ends the text: the head of an unfinished character becomes U+FFFD, 3 bytes at most. `needed` receives the bytes
+ * written to `buf`. The decoder then begins a text that continues this one. Errors: Q_ERR_BUFFER_TOO_SMALL.
+ */
+q_error_code q_decoder_finish(q_decoder *decoder,
+                              char *buf,
+                              size_t cap,
+                              size_t *needed);
+
+/**
+ * Frees a decoder; NULL is nothing.
+ */
+void q_decoder_free(q_decoder *decoder);
+
+/**
+ * Fills `params` with defaults. `size` is sizeof(q_context_params).
+ */
+q_error_code q_context_params_init(q_context_params *params, size_t size);
+
+/**
+ * Reserves a context of `model`; nothing is allocated afterwards. `params` may be NULL.
+ *
+ * Free it with q_context_free. It keeps the model alive: the model may be freed before it.
+ * Errors: Q_ERR_BUDGET, whose message says what was needed; Q_ERR_INVALID_ARGUMENT; Q_ERR_SHAPE when the heads do not fit
+ * the blocks of `kv_type`; Q_ERR_OUT_OF_MEMORY.
+ */
+q_error_code q_context_create(const q_model *model,
+                              const q_context_params *params,
+                              q_context **out);
+
+/**
+ * Computes a batch: appends its tokens to their sequences, and keeps the logits that are wanted, in the batch's order.
+ *
+ * Each token's position must be its sequence's length at that point. On any error the sequences are as before.
+ * Errors: Q_ERR_INVALID_ARGUMENT; Q_ERR_CONTEXT_FULL; Q_ERR_CANCELLED; Q_ERR_FILE_CHANGED; Q_ERR_STATE for a model that
+ * takes rows.
+ */
+q_error_code q_context_decode(q_context *context,
+                              const q_batch *batch);
+
+/**
+ * Appends `n` tokens to sequence `seq` and keeps the logits after the last one, as index 0. Any number of tokens that
+ * fits the context. Errors: as q_context_decode.
+ */
+q_error_code q_context_append(q_context *context,
+                              uint32_t seq,
+                              const uint32_t *tokens,
+                              size_t n);
+
+/**
+ * Appends `n` rows of q_model_info.in_width floats to sequence 0 of a model that takes rows, and keeps the results of
+ * all: at most `n_outputs` rows. Errors: as q_context_decode, and Q_ERR_STATE for a model that takes tokens.
+ */
+q_error_code q_context_append_rows(q_context *context,
+                                   const float *rows,
+                                   size_t n);
+
+/**
+ * Copies the logits (or rows) of the `index`-th token of the last call that wanted them: `cap` floats at `out`.
+ * `needed` (may be NULL) receives their number. Errors: Q_ERR_BUFFER_TOO_SMALL; Q_ERR_INVALID_ARGUMENT when there is no such.
+ */
+q_error_code q_context_logits(q_context *context,
+                              uint32_t index,
+                              float *out,
+                              size_t cap,
+                              size_t *needed);
+
+/**
+ * As q_context_logits without a copy: `logits` receives a pointer to them and `n` their number. They are valid, and may be
+ * changed before sampling, until the next call on the context.
+ */
+q_error_code q_context_logits_data(q_context *context,
+                                   uint32_t index,
+                                   float **logits,
+                                   size_t *n);
+
+/**
+ * The natural logarithm of the probability that `token` comes next, by the logits of `index`.
+ */
+q_error_code q_context_log_prob(q_context *context, uint32_t index, uint32_t token, float *log_prob);
+
+/**
+ * Copies the pooled embedding of sequence `seq`, not normalized: `cap` floats at `out`. `needed` (may be NULL) receives
+ * their number. Errors: Q_ERR_STATE for a context without pooling; Q_ERR_INVALID_ARGUMENT for a sequence without tokens.
+ */
+q_error_code q_context_embedding(q_context *context,
+                                 uint32_t seq,
+                                 float *out,
+                                 size_t cap,
+                                 size_t *needed);
+
+/**
+ * The number of tokens in sequence `seq`, to `len`.
+ */
+q_error_code q_context_len(q_context *context, uint32_t seq, uint32_t *len);
+
+/**
+ * Forgets the tokens of sequence `seq` from position `pos` on. Logits of earlier calls are gone.
+ */
+q_error_code q_context_truncate(q_context *context, uint32_t seq, uint32_t pos);
+
+/**
+ * Makes sequence `to` a copy of sequence `from`, whose tokens are not computed again.
+ */
+q_error_code q_context_copy_seq(q_context *context, uint32_t from, uint32_t to);
+
+/**
+ * Stops the call that is running on the context, or the next one, at its next operation: it returns Q_ERR_CANCELLED, its
+ * sequences as before. From any thread and from a signal handler.
+ */
+q_error_code q_context_cancel(const q_context *context);
+
+/**
+ * Takes back a q_context_cancel that no call has seen. To be called before work that an earlier one is not meant for.
+ */
+q_error_code q_context_cancel_reset(const q_context *context);
+
+/**
+ * Saves the sequences as bytes with a checksum: `cap` bytes at `buf`. `needed` (may be NULL) receives their number.
+ * Errors: Q_ERR_BUFFER_TOO_SMALL.
+ */
+q_error_code q_context_save(q_context *context,
+                            void *buf,
+                            size_t cap,
+                            size_t *needed);
+
+/**
+ * Replaces the sequences by saved ones, of the same model and a context of the same kind; its `n_ctx` may differ.
+ * Errors: Q_ERR_FORMAT, Q_ERR_CONTEXT_FULL; the sequences are then as before.
+ */
+q_error_code q_context_restore(q_context *context,
+                               const void *data,
+                               size_t len);
+
+/**
+ * The bytes that the context and its model have reserved, by class. `size` is sizeof(q_plan).
+ */
+q_error_code q_context_memory(q_context *context, q_plan *memory, size_t size);
+
+/**
+ * The greatest number of bytes that were in use so far, of those that q_plan calls activations.
+ */
+q_error_code q_context_high_water(q_context *context, uint64_t *bytes);
+
+/**
+ * Frees a context; NULL is nothing. Not from a callback of a call on it: it then stays.
+ */
+void q_context_free(q_context *context);
+
+/**
+ * Makes an empty batch with room for `capacity` tokens. Free it with q_batch_free. Errors: Q_ERR_OUT_OF_MEMORY.
+ */
+q_error_code q_batch_create(size_t capacity,
+                            q_batch **out);
+
+/**
+ * Adds token `token` at position `pos` of sequence `seq`; `wants_logits` other than 0 keeps the logits after it.
+ * Errors: Q_ERR_BUFFER_TOO_SMALL when the batch is full.
+ */
+q_error_code q_batch_add(q_batch *batch,
+                         uint32_t token,
+                         uint32_t seq,
+                         uint32_t pos,
+                         uint32_t wants_logits);
+
+/**
+ * The number of tokens, to `len`.
+ */
+q_error_code q_batch_len(const q_batch *batch, size_t *len);
+
+/**
+ * Empties the batch.
+ */
+q_error_code q_batch_clear(q_batch *batch);
+
+/**
+ * Frees a batch; NULL is nothing.
+ */
+void q_batch_free(q_batch *batch);
+
+/**
+ * Fills `params` with defaults. `size` is sizeof(q_sampler_params).
+ */
+q_error_code q_sampler_params_init(q_sampler_params *params, size_t size);
+
+/**
+ * Makes a sampler for the logits of `model`. `params` may be NULL. Free it with q_sampler_free; it does not keep the
+ * model alive. Errors: Q_ERR_INVALID_ARGUMENT for a number outside its range (NaN too), Q_ERR_OUT_OF_MEMORY.
+ */
+q_error_code q_sampler_create(const q_model *model,
+                              const q_sampler_params *params,
+                              q_sampler **out);
+
+/**
+ * Chooses a token by the logits of `index` of the context's last call. It is not remembered: see q_sampler_accept.
+ * Errors: Q_ERR_INVALID_ARGUMENT when there are no such logits.
+ */
+q_error_code q_sampler_sample(q_sampler *sampler,
+                              q_context *context,
+                              uint32_t index,
+                              uint32_t *token);
+
+/**
+ * Chooses a token by `n` logits of the host. NaN is never chosen. Errors: Q_ERR_SHAPE for another number of logits than
+ * 1 to the width of the model.
+ */
+q_error_code q_sampler_sample_logits(q_sampler *sampler,
+                                     const float *logits,
+                                     size_t n,
+                                     uint32_t *token);
+
+/**
+ * Tells the sampler of a token of the text, for the penalty.
+ */
+q_error_code q_sampler_accept(q_sampler *sampler, uint32_t token);
+
+/**
+ * Forgets recent tokens and starts the draws again.
+ */
+q_error_code q_sampler_reset(q_sampler *sampler);
+
+/**
+ * Frees a sampler; NULL is nothing.
+ */
+void q_sampler_free(q_sampler *sampler);
+
+/**
+ * Makes a generator for contexts of `model`, with `n_stops` texts whose appearance ends a generation. `params` may be
+ * NULL; `stops` may be NULL when there are none, and is copied.
+ *
+ * Free it with q_generator_free; it keeps what it needs of the model alive.
+ * Errors: Q_ERR_STATE for a model without tokenizer; Q_ERR_INVALID_ARGUMENT, also for an empty stop; Q_ERR_OUT_OF_MEMORY.
+ */
+q_error_code q_generator_create(const q_model *model,
+                                const q_sampler_params *params,
+                                const q_text *stops,
+                                size_t n_stops,
+                                q_generator **out);
+
+/**
+ * Fills `params` with defaults. `size` is sizeof(q_generate_params).
+ */
+q_error_code q_generate_params_init(q_generate_params *params, size_t size);
+
+/**
+ * Appends the `n` tokens of `prompt` to a sequence of `context`, then generates. `params` may be NULL. `result` may be
+ * NULL, and then `size` is not read; otherwise it is sizeof(q_generate_result).
+ *
+ * The last generated token is not appended, so that the sequence can be continued by it or by something else. Nothing
+ * is allocated. On Q_ERR_CANCELLED the sequence keeps what was finished: see q_context_len.
+ * Errors: Q_ERR_INVALID_ARGUMENT for an empty prompt; those of q_context_append; Q_ERR_SHAPE for a context of another model.
+ */
+q_error_code q_generator_run(q_generator *generator,
+                             q_context *context,
+                             const uint32_t *prompt,
+                             size_t n,
+                             const q_generate_params *params,
+                             q_generate_result *result,
+                             size_t size);
+
+/**
+ * Forgets recent tokens and starts the draws again, as for a new text.
+ */
+q_error_code q_generator_reset(q_generator *generator);
+
+/**
+ * Frees a generator; NULL is nothing.
+ */
+void q_generator_free(q_generator *generator);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* QORUS_H */

@@ -1,0 +1,26 @@
+//! The C ABI: what `include/qorus.h` declares, one file per noun.
+//!
+//! Each exported function is written out, because the header's generator reads the source; its body stands in the
+//! one macro [`ffi`](boundary), which catches panics and keeps the thread's error. `args` checks pointers, `params`
+//! reads structs of any version, `handle` holds what stands behind the opaque types.
+//!
+//! The documentation of these items is the text of the header.
+
+#![allow(non_camel_case_types)] // C's names
+#![allow(clippy::missing_safety_doc)] // the header says once what holds for every pointer
+
+mod args;
+#[macro_use]
+mod boundary;
+mod handle;
+mod params;
+
+pub mod batch;
+pub mod context;
+pub mod error;
+pub mod generate;
+pub mod model;
+pub mod runtime;
+pub mod sampler;
+pub mod tokenizer;
+pub mod version;
