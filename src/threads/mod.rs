@@ -98,6 +98,8 @@ impl Pool {
                 Err(e) => fail!(OutOfMemory, "the system refused thread {index} of {threads}: {e}"),
             }
         }
+        // A thread allocates a little when it starts, and may start late: not while somebody counts.
+        pool.run(&|_| {})?;
         Ok(pool)
     }
 
