@@ -152,13 +152,14 @@ fn a_cancelled_call_leaves_the_sequences_as_they_were() {
     let mut cancelled = false;
     // The other thread races with the call, which may end first: so try again.
     for wait in 1..200 {
-        let flag = Arc::clone(&flag);
+        let theirs = Arc::clone(&flag);
         let other = std::thread::spawn(move || {
             std::thread::sleep(std::time::Duration::from_micros(50 * wait));
-            flag.store(true, Ordering::Relaxed);
+            theirs.store(true, Ordering::Relaxed);
         });
         let result = ctx.append(0, &long);
         other.join().unwrap();
+        flag.store(false, Ordering::Relaxed);
         if let Err(e) = result {
             assert_eq!(e.code(), Code::Cancelled);
             assert_eq!(ctx.len(0), 5);
