@@ -3,7 +3,7 @@
 //! Up to four heads go together, so that each key and value is read and converted once for them; their
 //! sums stay in registers. A head's own sums never depend on its company.
 
-use super::map::{map, padded};
+use super::map::{map, padded, zip};
 use super::softmax::exp_less_max;
 use super::stored::{Stored, tail};
 use super::{Simd, math};
@@ -17,115 +17,65 @@ pub fn attend<S: Simd, T: Stored>(s: S, b: &mut AttendBlock) {
         return;
     }
     let heads = b.max.len();
-    let mut head = 0;
-    while heads - head >= 4 {
-        group::<S, T, 4>(s, b, head);
-        head += 4;
-    }
-    match heads - head {
-        3 => group::<S, T, 3>(s, b, head),
-        2 => group::<S, T, 2>(s, b, head),
-        1 => group::<S, T, 1>(s, b, head),
-        _ => {}
+    for head in (0..heads).step_by(4) {
+        let company = (heads - head).min(4);
+        scores::<S, T>(s, b, head, company);
+        let mut joins = [Join::First; 4];
+        for h in 0..company {
+            joins[h] = weights(s, b, head + h);
+        }
+        values::<S, T>(s, b, head, company, &joins);
     }
 }
 
-/// How a head's block joins what came before it.
-#[derive(Clone, Copy)]
-enum Join {
-    /// Nothing came before.
-    First,
-    /// The factors of the older sum and of the block's.
-    Weighted(f32, f32),
-}
-
-/// `H` heads from `head` on.
+/// The scores of the heads from `head` on, four dot products at a time: as many positions as the heads leave
+/// room for.
 #[inline(always)]
-fn group<S: Simd, T: Stored, const H: usize>(s: S, b: &mut AttendBlock, head: usize) {
-    let mut j = 0;
-    // Four dot products at a time: as many positions as the heads leave room for.
-    if H == 1 {
-        while b.len - j >= 4 {
-            scores::<S, T, H, 4>(s, b, head, j);
-            j += 4;
-        }
-    }
-    if H <= 2 {
-        while b.len - j >= 2 {
-            scores::<S, T, H, 2>(s, b, head, j);
-            j += 2;
-        }
-    }
-    while j < b.len {
-        scores::<S, T, H, 1>(s, b, head, j);
-        j += 1;
-    }
-
-    let mut joins = [Join::First; H];
-    for (h, join) in joins.iter_mut().enumerate() {
-        let head = head + h;
-        let scores = &mut b.scores[head * ATTEND_BLOCK..][..b.len];
-        let (scale, cap) = (s.splat(b.scale), s.splat(b.softcap));
-        if b.softcap == 0.0 {
-            map(
-                s,
-                scores,
-                #[inline(always)]
-                |x| s.mul(x, scale),
-            );
-        } else {
-            map(
-                s,
-                scores,
-                #[inline(always)]
-                |x| s.mul(cap, math::tanh(s, s.div(s.mul(x, scale), cap))),
-            );
-        }
-        let (max, sum) = exp_less_max(s, scores);
-        *join = merge_sums(&mut b.max[head], &mut b.sum[head], max, sum);
-    }
-
-    // Eight registers of sums: as many along the values as the heads leave room for.
-    let registers = b.head_dim / 16 * S::PARTS;
-    let mut v = 0;
-    if H == 1 {
-        while registers - v >= 8 {
-            values::<S, T, H, 8>(s, b, head, v, &joins);
-            v += 8;
-        }
-    }
-    if H <= 2 {
-        while registers - v >= 4 {
-            values::<S, T, H, 4>(s, b, head, v, &joins);
-            v += 4;
-        }
-    }
-    while registers - v >= 2 {
-        values::<S, T, H, 2>(s, b, head, v, &joins);
-        v += 2;
-    }
-    if registers > v {
-        values::<S, T, H, 1>(s, b, head, v, &joins);
-    }
-    for h in 0..H {
-        let scores = &b.scores[(head + h) * ATTEND_BLOCK..][..b.len];
-        for i in b.head_dim / 16 * 16..b.head_dim {
-            let mut part = 0.0;
-            for (j, p) in scores.iter().enumerate() {
-                part = p.mul_add(T::get(&b.v[j * b.v_stride..], i), part);
+fn scores<S: Simd, T: Stored>(s: S, b: &mut AttendBlock, head: usize, company: usize) {
+    if !b.head_dim.is_multiple_of(16) {
+        for h in head..head + company {
+            for j in 0..b.len {
+                odd_score::<S, T>(s, b, h, j);
             }
-            let out = &mut b.out[(head + h) * b.head_dim + i];
-            *out = match joins[h] {
-                Join::First => part,
-                Join::Weighted(old, new) => out.mul_add(old, part * new),
-            };
+        }
+        return;
+    }
+    let mut j = 0;
+    match company {
+        4 => (0..b.len).for_each(
+            #[inline(always)]
+            |j| dots::<S, T, 4, 1>(s, b, head, j),
+        ),
+        3 => (0..b.len).for_each(
+            #[inline(always)]
+            |j| dots::<S, T, 3, 1>(s, b, head, j),
+        ),
+        2 => {
+            while b.len - j >= 2 {
+                dots::<S, T, 2, 2>(s, b, head, j);
+                j += 2;
+            }
+            if j < b.len {
+                dots::<S, T, 2, 1>(s, b, head, j);
+            }
+        }
+        _ => {
+            while b.len - j >= 4 {
+                dots::<S, T, 1, 4>(s, b, head, j);
+                j += 4;
+            }
+            while j < b.len {
+                dots::<S, T, 1, 1>(s, b, head, j);
+                j += 1;
+            }
         }
     }
 }
 
-/// Dot products of `H` heads from `head` on with the keys of `P` positions from `j` on; at most four.
+/// Dot products of `H` heads from `head` on with the keys of `P` positions from `j` on; at most four. The
+/// heads' elements are whole sixteens.
 #[inline(always)]
-fn scores<S: Simd, T: Stored, const H: usize, const P: usize>(s: S, b: &mut AttendBlock, head: usize, j: usize) {
+fn dots<S: Simd, T: Stored, const H: usize, const P: usize>(s: S, b: &mut AttendBlock, head: usize, j: usize) {
     let dim = b.head_dim;
     let q = &b.q[head * dim..][..H * dim];
     let keys = &b.k[j * b.k_stride..];
@@ -143,39 +93,128 @@ fn scores<S: Simd, T: Stored, const H: usize, const P: usize>(s: S, b: &mut Atte
             }
         }
     }
-    if !dim.is_multiple_of(16) {
-        for p in 0..P {
-            let k = tail::<T>(&keys[p * b.k_stride..], dim);
-            for h in 0..H {
-                let q = padded(&q[h * dim..][dim / 16 * 16..dim]);
-                for part in 0..S::PARTS {
-                    lanes[h * P + p][part] = s.mul_add(s.load(&k, part), s.load(&q, part), lanes[h * P + p][part]);
-                }
-            }
-        }
-    }
     let sums = s.sum4(&lanes);
     for h in 0..H {
         b.scores[(head + h) * ATTEND_BLOCK + j..][..P].copy_from_slice(&sums[h * P..][..P]);
     }
 }
 
+/// The dot product of one head with one key, of any length.
+#[inline(always)]
+fn odd_score<S: Simd, T: Stored>(s: S, b: &mut AttendBlock, head: usize, j: usize) {
+    let q = &b.q[head * b.head_dim..][..b.head_dim];
+    let key = &b.k[j * b.k_stride..];
+    let (q16, q_tail) = q.as_chunks::<16>();
+    let mut lanes = [s.splat(0.0); 2];
+    for (chunk, q) in q16.iter().enumerate() {
+        for part in 0..S::PARTS {
+            // SAFETY: `AttendBlock::check` found the key inside `k`.
+            let k = unsafe { T::load(s, key.as_ptr(), chunk, part) };
+            lanes[part] = s.mul_add(k, s.load(q, part), lanes[part]);
+        }
+    }
+    let (q, k) = (padded(q_tail), tail::<T>(key, b.head_dim));
+    for part in 0..S::PARTS {
+        lanes[part] = s.mul_add(s.load(&k, part), s.load(&q, part), lanes[part]);
+    }
+    b.scores[head * ATTEND_BLOCK + j] = s.sum(lanes);
+}
+
+/// Makes a head's scores weights, and merges their greatest and their sum into the running ones.
+#[inline(always)]
+fn weights<S: Simd>(s: S, b: &mut AttendBlock, head: usize) -> Join {
+    let scores = &mut b.scores[head * ATTEND_BLOCK..][..b.len];
+    let (scale, cap) = (s.splat(b.scale), s.splat(b.softcap));
+    map(
+        s,
+        scores,
+        #[inline(always)]
+        |x| s.mul(x, scale),
+    );
+    if b.softcap != 0.0 {
+        map(
+            s,
+            scores,
+            #[inline(always)]
+            |x| s.mul(cap, math::tanh(s, s.div(x, cap))),
+        );
+    }
+    let (max, sum) = exp_less_max(s, scores);
+    merge_sums(&mut b.max[head], &mut b.sum[head], max, sum)
+}
+
+/// How a head's block joins what came before it.
+#[derive(Clone, Copy)]
+enum Join {
+    /// Nothing came before.
+    First,
+    /// The factors of the older sum and of the block's.
+    Weighted(f32, f32),
+}
+
+/// The weighted values of the heads from `head` on. Eight registers of sums at a time: as many along the
+/// values as the heads leave room for.
+#[inline(always)]
+fn values<S: Simd, T: Stored>(s: S, b: &mut AttendBlock, head: usize, company: usize, joins: &[Join; 4]) {
+    let registers = b.head_dim / 16 * S::PARTS;
+    let mut first = 0;
+    macro_rules! strips {
+        ($h:literal, $n:literal) => {
+            while registers - first >= $n {
+                strip::<S, T, $h, $n>(s, b, head, first, joins);
+                first += $n;
+            }
+        };
+    }
+    match company {
+        4 => {
+            strips!(4, 2);
+            strips!(4, 1);
+        }
+        3 => {
+            strips!(3, 2);
+            strips!(3, 1);
+        }
+        2 => {
+            strips!(2, 4);
+            strips!(2, 1);
+        }
+        _ => {
+            strips!(1, 8);
+            strips!(1, 4);
+            strips!(1, 1);
+        }
+    }
+    for h in 0..company {
+        for i in b.head_dim / 16 * 16..b.head_dim {
+            let mut part = 0.0;
+            for (j, p) in b.scores[(head + h) * ATTEND_BLOCK..][..b.len].iter().enumerate() {
+                part = p.mul_add(T::get(&b.v[j * b.v_stride..], i), part);
+            }
+            let out = &mut b.out[(head + h) * b.head_dim + i];
+            *out = match joins[h] {
+                Join::First => part,
+                Join::Weighted(old, new) => out.mul_add(old, part * new),
+            };
+        }
+    }
+}
+
 /// `N` registers of the weighted values, from the one numbered `first` on, of `H` heads from `head` on.
 #[inline(always)]
-fn values<S: Simd, T: Stored, const H: usize, const N: usize>(
+fn strip<S: Simd, T: Stored, const H: usize, const N: usize>(
     s: S,
     b: &mut AttendBlock,
     head: usize,
     first: usize,
-    joins: &[Join; H],
+    joins: &[Join; 4],
 ) {
     let weights = &b.scores[head * ATTEND_BLOCK..][..H * ATTEND_BLOCK];
-    let place = |n: usize| ((first + n) / S::PARTS, (first + n) % S::PARTS);
     let mut sums = [[s.splat(0.0); N]; H];
     for j in 0..b.len {
         let mut v = [s.splat(0.0); N];
         for n in 0..N {
-            let (chunk, part) = place(n);
+            let (chunk, part) = ((first + n) / S::PARTS, (first + n) % S::PARTS);
             // SAFETY: `AttendBlock::check` found every position's value inside `v`.
             v[n] = unsafe { T::load(s, b.v.as_ptr().add(j * b.v_stride), chunk, part) };
         }
@@ -189,7 +228,7 @@ fn values<S: Simd, T: Stored, const H: usize, const N: usize>(
     for h in 0..H {
         let out = b.out[(head + h) * b.head_dim..][..b.head_dim].as_chunks_mut::<16>().0;
         for n in 0..N {
-            let (chunk, part) = place(n);
+            let (chunk, part) = ((first + n) / S::PARTS, (first + n) % S::PARTS);
             join(s, &mut out[chunk], part, sums[h][n], joins[h]);
         }
     }
@@ -236,7 +275,7 @@ pub fn attend_merge<S: Simd>(
             Join::First => out.copy_from_slice(out2),
             Join::Weighted(old, new) => {
                 let (old, new) = (s.splat(old), s.splat(new));
-                super::map::zip(
+                zip(
                     s,
                     out,
                     out2,

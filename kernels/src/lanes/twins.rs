@@ -41,7 +41,6 @@ macro_rules! entries {
             gelu_mul F32 Binary activation::gelu_mul;
             attend F32 Attend attend::attend::<_, stored::F32>;
             attend F16 Attend attend::attend::<_, stored::F16>;
-            attend BF16 Attend attend::attend::<_, stored::BF16>;
             attend Q8_0 Attend attend::attend::<_, stored::Q8_0>;
             attend Q4_0 Attend attend::attend::<_, stored::Q4_0>;
             attend_merge F32 AttendMerge attend::attend_merge;

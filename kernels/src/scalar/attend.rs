@@ -1,6 +1,6 @@
 //! Attention of a few query heads over one block of positions.
 
-use super::stored::{BF16, F16, F32, Q4_0, Q8_0, Stored};
+use super::stored::{F16, F32, Q4_0, Q8_0, Stored};
 use crate::attend::{ATTEND_BLOCK, AttendBlock};
 use crate::table::{Entry, Func};
 use crate::{Isa, Type, math, order};
@@ -9,7 +9,6 @@ use crate::{Isa, Type, math, order};
 pub const ENTRIES: &[Entry] = &[
     Entry::new("attend", Type::F32, Isa::Scalar, Func::Attend(attend::<F32>)),
     Entry::new("attend", Type::F16, Isa::Scalar, Func::Attend(attend::<F16>)),
-    Entry::new("attend", Type::BF16, Isa::Scalar, Func::Attend(attend::<BF16>)),
     Entry::new("attend", Type::Q8_0, Isa::Scalar, Func::Attend(attend::<Q8_0>)),
     Entry::new("attend", Type::Q4_0, Isa::Scalar, Func::Attend(attend::<Q4_0>)),
     Entry::new("attend_merge", Type::F32, Isa::Scalar, Func::AttendMerge(attend_merge)),
