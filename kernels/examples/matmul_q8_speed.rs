@@ -6,7 +6,7 @@ use qorus_kernels::{ActQ8, Isa, Kernels, TileMut, Type, panel_bytes};
 use std::hint::black_box;
 use std::time::Instant;
 
-/// The best of many short runs: on a busy machine some of them are not interrupted.
+/// The best of many runs of about a millisecond: on a busy machine some of them are not interrupted.
 fn seconds(mut f: impl FnMut()) -> f64 {
     let (begin, mut best) = (Instant::now(), f64::INFINITY);
     while begin.elapsed().as_secs_f64() < 0.5 {
@@ -53,16 +53,16 @@ fn main() {
                     kernels.matmul_q8(ty, w, &act, &mut TileMut::new(&mut y, rows, n), &mut panel)
                 })
             };
-            let (n, k) = (8 << 10, 2048);
+            let (n, k) = (4 << 10, 2048);
             let decode = (n * ty.row_bytes(k).unwrap()) as f64 * 1e-9 / run(1, n, k);
             let cached = (1024 * ty.row_bytes(1024).unwrap()) as f64 * 1e-9 / run(1, 1024, 1024);
             let ops = |rows: usize, n: usize, k: usize| 2e-9 * (rows * n * k) as f64 / run(rows, n, k);
             print!(
                 "  {}: 1 row {decode:5.1} GB/s ({cached:5.1} in cache), 4 rows {:5.0}, 16 {:5.0}, 128 rows {:5.0} Gop/s",
                 kernels.isa().name(),
-                ops(4, 2048, 2048),
-                ops(16, 2048, 2048),
-                ops(128, 1024, 2048),
+                ops(4, 1024, 2048),
+                ops(16, 1024, 2048),
+                ops(128, 320, 2048),
             );
         }
         println!();

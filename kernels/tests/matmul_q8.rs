@@ -88,7 +88,7 @@ fn every_level_has_the_bits_of_the_definition() {
     for ty in Type::all().filter(|ty| ty.is_quantized()) {
         for (n, rows, blocks) in [(1, 1, 1), (7, 3, 2), (8, 1, 3), (9, 2, 1), (16, 4, 3), (17, 5, 9), (33, 8, 1)]
             .into_iter()
-            .chain([(40, 9, 2), (15, 17, 1), (24, 33, 11), (50, 12, 20)])
+            .chain([(40, 9, 2), (15, 17, 1), (24, 33, 11), (50, 12, 20), (363, 9, 1)])
         {
             let k = blocks * ty.block_len();
             let mut w = vec![0];

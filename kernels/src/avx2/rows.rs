@@ -185,28 +185,35 @@ impl RowLanes for V8 {
     ) -> [Self; T] {
         // SAFETY: promised by the caller.
         unsafe {
-            let mut sums = [_mm256_setzero_si256(); T];
-            let mut t = 0;
-            while t < T {
-                sums[t] = _mm256_set1_epi32(*start.add(2 * STRETCH * t));
-                t += 1;
-            }
-            let mut pairs = [_mm256_setzero_si256(); T];
+            let (mut sums, mut pairs) = ([_mm256_setzero_si256(); T], [_mm256_setzero_si256(); T]);
+            let together = if PAIRS == 0 { 1 } else { PAIRS };
             let mut i = 0;
             while i < VECTORS {
                 let w = codes.add(i).read().0;
-                let together = if PAIRS == 0 { 1 } else { PAIRS };
-                t = 0;
+                let mut t = 0;
                 while t < T {
                     let x = four(x.add(GROUP * t + 4 * i));
                     let product = if PAIRS == 0 { signed(w, x) } else { _mm256_maddubs_epi16(w, x) };
                     pairs[t] = if i % together == 0 { product } else { _mm256_add_epi16(pairs[t], product) };
-                    if (i + 1) % together == 0 || i + 1 == VECTORS {
-                        sums[t] = _mm256_add_epi32(sums[t], _mm256_madd_epi16(pairs[t], _mm256_set1_epi16(1)));
-                    }
                     t += 1;
                 }
                 i += 1;
+                if i % together != 0 && i < VECTORS {
+                    keep(&mut pairs);
+                    continue;
+                }
+                t = 0;
+                while t < T {
+                    let wide = _mm256_madd_epi16(pairs[t], _mm256_set1_epi16(1));
+                    sums[t] = if i <= together { wide } else { _mm256_add_epi32(sums[t], wide) };
+                    t += 1;
+                }
+                keep(&mut sums);
+            }
+            let mut t = 0;
+            while t < T {
+                sums[t] = _mm256_add_epi32(sums[t], _mm256_set1_epi32(*start.add(2 * STRETCH * t)));
+                t += 1;
             }
             sums.map(V8)
         }
@@ -216,6 +223,17 @@ impl RowLanes for V8 {
     unsafe fn prefetch(p: *const u8) {
         // SAFETY: a hint that reads nothing.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) };
+    }
+}
+
+/// Makes the compiler compute these, and load what they need, before it goes on: it would otherwise do one row of
+/// activations after the other, for which the codes of a whole group do not fit the registers.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn keep(values: &mut [__m256i]) {
+    for v in values {
+        // SAFETY: no instruction at all.
+        unsafe { core::arch::asm!("/* {} */", inout(ymm_reg) * v, options(nostack, preserves_flags)) };
     }
 }
 
@@ -256,6 +274,18 @@ impl Floats for F8 {
     unsafe fn store(self, p: *mut f32) {
         // SAFETY: promised by the caller.
         unsafe { _mm256_storeu_ps(p, self.0) };
+    }
+
+    #[inline(always)]
+    fn keep(values: &mut [Self]) {
+        for v in values {
+            // SAFETY: a vector exists, so the instruction set does.
+            unsafe {
+                let mut v8 = [_mm256_castps_si256(v.0)];
+                keep(&mut v8);
+                v.0 = _mm256_castsi256_ps(v8[0]);
+            }
+        }
     }
 
     ops! {

@@ -229,6 +229,9 @@ impl Floats for F16 {
         unsafe { _mm512_storeu_ps(p, self.0) };
     }
 
+    #[inline(always)]
+    fn keep(_: &mut [Self]) {}
+
     ops! {
         mul(b) => _mm512_mul_ps;
         mul_add(b, c) => _mm512_fmadd_ps;

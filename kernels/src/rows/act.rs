@@ -32,7 +32,8 @@ impl GroupAct {
     /// The group with scale `d` and integers that sum to `sums` in its halves.
     #[inline(always)]
     pub fn new(d: f32, sums: [i16; 2], wants: Wants) -> GroupAct {
-        let sums = if wants.halves { sums.map(i32::from) } else { [i32::from(sums[0]) + i32::from(sums[1]), 0] };
+        let (first, second) = (i32::from(sums[0]), i32::from(sums[1]));
+        let sums = if wants.halves { [first, second] } else { [first + second, 0] };
         GroupAct { start: sums.map(|sum| -wants.offset * sum), sum: sums.map(|sum| d * sum as f32), d }
     }
 }
@@ -66,13 +67,15 @@ impl ActTile {
             for (to, q) in self.q.iter_mut().zip(q) {
                 to[i] = *q;
             }
-            let (d, sums) = (&d[first..first + groups], sums[2 * first..2 * (first + groups)].as_chunks::<2>().0);
+            // Arrays of one size, whatever the number of groups: their loop becomes vectors.
+            let (scales, mut halves) = (&mut self.d[i], [[0; 2]; STRETCH]);
+            scales[..groups].copy_from_slice(&d[first..first + groups]);
+            halves[..groups].copy_from_slice(sums[2 * first..2 * (first + groups)].as_chunks::<2>().0);
             let [start, start2] = &mut self.start[i];
             let [sum, sum2] = &mut self.sum[i];
-            for g in 0..groups {
-                let act = GroupAct::new(d[g], sums[g], wants);
-                (self.d[i][g], start[g], start2[g]) = (act.d, act.start[0], act.start[1]);
-                (sum[g], sum2[g]) = (act.sum[0], act.sum[1]);
+            for g in 0..STRETCH {
+                let act = GroupAct::new(scales[g], halves[g], wants);
+                (start[g], start2[g], sum[g], sum2[g]) = (act.start[0], act.start[1], act.sum[0], act.sum[1]);
             }
         }
     }

@@ -15,7 +15,7 @@ use crate::blocks::{Codes, GROUP, QuantBlock};
 use crate::scalar;
 
 /// Bytes of the panels of weights.
-const WEIGHT_BYTES: usize = 48 << 10;
+const WEIGHT_BYTES: usize = 96 << 10;
 /// The greatest alignment of what lies in the scratch.
 const ALIGN: usize = 64;
 

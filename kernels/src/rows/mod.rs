@@ -115,6 +115,8 @@ pub trait Floats: Copy {
     /// # Safety
     /// As many f32 can be written at `p`.
     unsafe fn store(self, p: *mut f32);
+    /// Has these computed before what follows, where the compiler's own order would run out of registers.
+    fn keep(values: &mut [Self]);
     fn mul(self, b: Self) -> Self;
     /// `self * b + c`, rounded once.
     fn mul_add(self, b: Self, c: Self) -> Self;

@@ -96,6 +96,7 @@ pub unsafe fn tile<V: RowLanes, const PAIRS: usize, const HALVES: bool, const HA
                     let d = V::Floats::splat(*d.add((at + i) * STRETCH + g));
                     sums[i] = s.mul(d).mul_add(dots[i].float(), sums[i]);
                 }
+                V::Floats::keep(&mut sums);
             }
             if HAS_MIN {
                 for h in 0..halves {
