@@ -5,6 +5,7 @@ mod common;
 use std::path::Path;
 
 use common::dir::Dir;
+use common::limits::peak;
 use common::small;
 use qorus::convert::{Recipe, quantize};
 use qorus::engine::Runtime;
@@ -149,6 +150,22 @@ fn the_bits_do_not_depend_on_threads_or_level() {
             }
         }
     }
+}
+
+#[test]
+fn memory_does_not_grow_with_the_model() {
+    let dir = Dir::new("memory");
+    let runtime = Runtime::new(2, None).unwrap();
+    let mut w = Writer::new();
+    w.put("general.architecture", "llama").unwrap().tensor("token_embd.weight", Type::F32, &[1024, 20480]).unwrap();
+    let path = dir.file("large.gguf", &small::finish(w));
+    let model = Gguf::open(&path).unwrap();
+    let recipe = Recipe::from_name("Q8_0").unwrap();
+    let made = dir.0.join("made.gguf");
+    let (result, bytes) = peak(|| quantize(&model, &made, recipe, &runtime, &mut |_| true));
+    result.unwrap();
+    assert!(bytes < 16 << 20, "{bytes} bytes for a tensor of 80 MB");
+    assert!(rmse(&model, &Gguf::open(&made).unwrap(), "token_embd.weight", &runtime) < 6e-3);
 }
 
 #[test]

@@ -45,12 +45,19 @@ fn cpu_ms() -> f64 {
     t.tv_sec as f64 * 1e3 + t.tv_nsec as f64 / 1e6
 }
 
+/// What `f` gives, and the most memory that this thread held for it at once.
+pub fn peak<T>(f: impl FnOnce() -> T) -> (T, usize) {
+    let live = LIVE.get();
+    PEAK.set(live);
+    let result = f();
+    (result, PEAK.get() - live)
+}
+
 /// What `open` gives, within the limits.
 pub fn within_limits<T>(open: impl FnOnce() -> T) -> T {
-    PEAK.set(LIVE.get());
-    let (live, begin) = (LIVE.get(), cpu_ms());
-    let result = open();
-    let (ms, bytes) = (cpu_ms() - begin, PEAK.get() - live);
+    let begin = cpu_ms();
+    let (result, bytes) = peak(open);
+    let ms = cpu_ms() - begin;
     assert!(ms < 100.0, "took {ms} ms");
     assert!(bytes < 64 << 20, "took {bytes} bytes");
     result
