@@ -92,7 +92,8 @@ impl Context {
             fail!(Unsupported, "{} rotary embeddings: at most {MAX_ROPES}", model.graph.ropes.len());
         }
         let (kv, kernels) = (layout.params.kv, &model.runtime.kernels);
-        if !layout.slots.is_empty() && !(kernels.has("attend", kv) && kernels.has("quantize", kv)) {
+        let lacks = !kernels.has("attend", kv) || !kernels.has("quantize", kv);
+        if lacks && !layout.slots.is_empty() {
             fail!(Unsupported, "keys and values as {}: there is no kernel for that", kv.name());
         }
         let mut lens = crate::error::try_vec(layout.params.n_seqs, "sequences")?;

@@ -1,0 +1,640 @@
+/*
+ * Every function of qorus.h called wrongly: NULL for each pointer, sizes that are too small or nonsense, handles of another
+ * type, calls in the wrong order and from callbacks. Each must say what is wrong by its code and leave the rest alone.
+ *
+ *     misuse LLAMA.gguf QWEN2.gguf FOLDER
+ */
+#include "qorus.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int failures;
+
+static void expect(int line, const char *what, int32_t expected, int32_t found) {
+    char why[513] = "";
+    if (found == expected) return;
+    q_last_error(why, sizeof why, NULL);
+    printf("line %d: %s: expected %s, found %s: %s\n", line, what, q_error_name(expected), q_error_name(found), why);
+    failures++;
+}
+
+#define IS(code, call) expect(__LINE__, #call, code, call)
+#define OK(call) IS(Q_OK, call)
+#define NO(call) IS(Q_ERR_INVALID_ARGUMENT, call)
+#define TRUE(x)                                               \
+    do {                                                      \
+        if (!(x)) {                                           \
+            printf("line %d: %s is not so\n", __LINE__, #x);  \
+            failures++;                                       \
+        }                                                     \
+    } while (0)
+
+static const char *path, *other_path, *folder;
+static q_runtime *runtime;
+static q_model *model;
+static q_tokenizer *tokenizer;
+static q_context *context;
+
+/* A pointer to something that is no handle. */
+static uint64_t junk[16] = {1, 2, 3};
+
+static void test_errors(void) {
+    char text[513];
+    size_t needed = 0;
+    TRUE(q_abi_version() == Q_ABI_VERSION);
+    TRUE(strchr(q_version_string(), '.') != NULL);
+    TRUE(strcmp(q_error_name(Q_OK), "Q_OK") == 0);
+    TRUE(strcmp(q_error_name(Q_ERR_ISA), "Q_ERR_ISA") == 0);
+    TRUE(strcmp(q_error_name(-1), "unknown code") == 0);
+    TRUE(strcmp(q_error_name(17), "unknown code") == 0);
+    OK(q_last_error(text, sizeof text, &needed));
+    TRUE(needed == 1 && text[0] == 0);
+    IS(Q_ERR_NOT_FOUND, q_tokenizer_load("nothing", 7, (q_tokenizer **)&junk[8]));
+    TRUE(junk[8] == 0);
+    IS(Q_ERR_BUFFER_TOO_SMALL, q_last_error(NULL, 0, &needed));
+    TRUE(needed == strlen("nothing: no such file") + 1);
+    memset(text, 'x', sizeof text);
+    IS(Q_ERR_BUFFER_TOO_SMALL, q_last_error(text, needed - 1, NULL));
+    TRUE(text[0] == 'x');
+    NO(q_last_error(NULL, 5, NULL));
+    OK(q_last_error(text, needed, NULL));
+    TRUE(strcmp(text, "nothing: no such file") == 0);
+}
+
+static void test_params(void) {
+    struct {
+        q_runtime_params known;
+        uint64_t later[2];
+    } longer;
+    q_runtime_params p;
+    q_runtime *out = (q_runtime *)junk;
+    NO(q_runtime_params_init(NULL, sizeof p));
+    IS(Q_ERR_ABI, q_runtime_params_init(&p, 0));
+    IS(Q_ERR_ABI, q_runtime_params_init(&p, 13));
+    IS(Q_ERR_ABI, q_runtime_params_init(&p, 1u << 20));
+    OK(q_runtime_params_init(&p, 8));
+    TRUE(p.size == 8);
+    memset(&p, 0, sizeof p);
+    IS(Q_ERR_ABI, q_runtime_create(&p, &out));
+    memset(&p, 0xff, sizeof p);
+    IS(Q_ERR_ABI, q_runtime_create(&p, &out));
+    TRUE(out == (q_runtime *)junk);
+
+    /* An older host: only the first two fields. */
+    OK(q_runtime_params_init(&p, sizeof p));
+    p.size = 8;
+    p.threads = 1;
+    p.isa = 99;
+    OK(q_runtime_create(&p, &out));
+    q_runtime_free(out);
+    /* A newer one. */
+    OK(q_runtime_params_init(&longer.known, sizeof longer));
+    TRUE(longer.known.size == sizeof longer && longer.later[0] == 0 && longer.later[1] == 0);
+    longer.known.threads = 1;
+    OK(q_runtime_create(&longer.known, &out));
+    q_runtime_free(out);
+    out = NULL;
+    longer.later[1] = 1;
+    IS(Q_ERR_ABI, q_runtime_create(&longer.known, &out));
+
+    OK(q_runtime_params_init(&p, sizeof p));
+    p.isa = 99;
+    NO(q_runtime_create(&p, &out));
+    p.isa = Q_ISA_AUTO;
+    p.threads = 100000;
+    NO(q_runtime_create(&p, &out));
+    p.threads = 4;
+    p.memory_limit = 1000;
+    IS(Q_ERR_BUDGET, q_runtime_create(&p, &out));
+    TRUE(out == NULL);
+}
+
+static void test_runtime(void) {
+    uint32_t threads = 0, isa = 0;
+    uint64_t bytes;
+    NO(q_runtime_create(NULL, NULL));
+    NO(q_runtime_info(NULL, &threads, &isa));
+    NO(q_runtime_info(runtime, NULL, &isa));
+    NO(q_runtime_info(runtime, &threads, NULL));
+    NO(q_runtime_info((q_runtime *)model, &threads, &isa));
+    NO(q_runtime_info((q_runtime *)junk, &threads, &isa));
+    NO(q_runtime_info((q_runtime *)((char *)junk + 1), &threads, &isa));
+    OK(q_runtime_info(runtime, &threads, &isa));
+    TRUE(threads == 2 && isa >= Q_ISA_SCALAR && isa <= Q_ISA_AVX512);
+    NO(q_runtime_memory_used(NULL, &bytes));
+    NO(q_runtime_memory_used(runtime, NULL));
+    q_runtime_free(NULL);
+    q_runtime_free((q_runtime *)model);
+}
+
+static void *slurp(const char *name, size_t *len) {
+    FILE *f = fopen(name, "rb");
+    char *data = malloc(1 << 20);
+    if (!f || !data) exit(3);
+    *len = fread(data, 1, 1 << 20, f);
+    fclose(f);
+    return data;
+}
+
+static void test_model(void) {
+    size_t len = strlen(path), n, needed = 0;
+    q_model *out = NULL;
+    q_model_params p;
+    q_model_info info;
+    q_plan plan;
+    q_context_params c;
+    char text[64];
+    NO(q_model_params_init(NULL, sizeof p));
+    IS(Q_ERR_ABI, q_model_params_init(&p, 3));
+    OK(q_model_params_init(&p, sizeof p));
+    p.copy = 2;
+    NO(q_model_load(runtime, path, len, &p, &out));
+    NO(q_model_load(NULL, path, len, NULL, &out));
+    NO(q_model_load(runtime, NULL, len, NULL, &out));
+    NO(q_model_load(runtime, path, 0, NULL, &out));
+    NO(q_model_load(runtime, path, len, NULL, NULL));
+    NO(q_model_load(runtime, path, len + 1, NULL, &out));
+    IS(Q_ERR_NOT_FOUND, q_model_load(runtime, path, len - 1, NULL, &out));
+    NO(q_model_load(runtime, folder, strlen(folder), NULL, &out));
+    TRUE(out == NULL);
+    p.copy = 1;
+    OK(q_model_load(runtime, path, len, &p, &out));
+    q_model_free(out);
+    out = NULL;
+
+    char *data = slurp(path, &n);
+    NO(q_model_load_memory(NULL, data, n, NULL, &out));
+    NO(q_model_load_memory(runtime, NULL, n, NULL, &out));
+    NO(q_model_load_memory(runtime, data, n, NULL, NULL));
+    NO(q_model_load_memory(runtime, data, (size_t)-1, NULL, &out));
+    IS(Q_ERR_FORMAT, q_model_load_memory(runtime, data, 0, NULL, &out));
+    IS(Q_ERR_FORMAT, q_model_load_memory(runtime, data, n / 2, NULL, &out));
+    IS(Q_ERR_FORMAT, q_model_load_memory(runtime, data + 1, n - 1, NULL, &out));
+    TRUE(out == NULL);
+    OK(q_model_load_memory(runtime, data, n, &p, &out)); /* copied */
+    free(data);
+    q_model_free(out);
+
+    NO(q_model_get_info(NULL, &info, sizeof info));
+    NO(q_model_get_info(model, NULL, sizeof info));
+    IS(Q_ERR_ABI, q_model_get_info(model, &info, 0));
+    NO(q_model_get_info((q_model *)runtime, &info, sizeof info));
+    OK(q_model_get_info(model, &info, sizeof info));
+    TRUE(info.vocab == 98 && info.out_width == 98 && info.in_width == 0 && info.has_tokenizer == 1);
+
+    const char *key = "general.architecture";
+    NO(q_model_metadata(NULL, key, 20, text, sizeof text, &needed));
+    NO(q_model_metadata(model, NULL, 20, text, sizeof text, &needed));
+    NO(q_model_metadata(model, key, 20, NULL, sizeof text, &needed));
+    NO(q_model_metadata(model, "\xff", 1, text, sizeof text, &needed));
+    IS(Q_ERR_NOT_FOUND, q_model_metadata(model, key, 7, text, sizeof text, &needed));
+    IS(Q_ERR_UNSUPPORTED, q_model_metadata(model, "tokenizer.ggml.tokens", 21, text, sizeof text, &needed));
+    IS(Q_ERR_BUFFER_TOO_SMALL, q_model_metadata(model, key, 20, text, 4, &needed));
+    TRUE(needed == 5);
+    OK(q_model_metadata(model, key, 20, text, sizeof text, NULL));
+    TRUE(memcmp(text, "llama", 5) == 0);
+
+    OK(q_context_params_init(&c, sizeof c));
+    NO(q_model_plan(NULL, len, &c, 1, &plan, sizeof plan));
+    NO(q_model_plan(path, len, &c, 1, NULL, sizeof plan));
+    IS(Q_ERR_ABI, q_model_plan(path, len, &c, 1, &plan, 1));
+    NO(q_model_plan(path, len, &c, 5000, &plan, sizeof plan));
+    c.n_ctx = 0xffffffffu;
+    NO(q_model_plan(path, len, &c, 1, &plan, sizeof plan));
+    c.n_ctx = 8;
+    c.budget = 1;
+    IS(Q_ERR_BUDGET, q_model_plan(path, len, &c, 1, &plan, sizeof plan));
+    TRUE(plan.total_without_mapped > 1);
+    OK(q_model_plan(path, len, NULL, 0, &plan, sizeof plan));
+    q_model_free(NULL);
+    q_model_free((q_model *)junk);
+}
+
+static void test_tokenizer(void) {
+    q_tokenizer *out = NULL;
+    q_tokenizer_info info;
+    q_decoder *decoder = NULL;
+    uint32_t tokens[32], is_end = 7;
+    char text[64];
+    size_t n = 99, len = strlen(path);
+    NO(q_tokenizer_create(NULL, &out));
+    NO(q_tokenizer_create(model, NULL));
+    NO(q_tokenizer_load(NULL, len, &out));
+    NO(q_tokenizer_load(path, len, NULL));
+    OK(q_tokenizer_load(path, len, &out));
+    q_tokenizer_free(out);
+    NO(q_tokenizer_get_info(NULL, &info, sizeof info));
+    NO(q_tokenizer_get_info(tokenizer, NULL, sizeof info));
+    IS(Q_ERR_ABI, q_tokenizer_get_info(tokenizer, &info, 7));
+    OK(q_tokenizer_get_info(tokenizer, &info, sizeof info));
+    TRUE(info.vocab == 98);
+    NO(q_tokenizer_is_end(NULL, 0, &is_end));
+    NO(q_tokenizer_is_end(tokenizer, 0, NULL));
+    OK(q_tokenizer_is_end(tokenizer, 0xffffffffu, &is_end));
+    TRUE(is_end == 0);
+
+    NO(q_tokenizer_encode(NULL, "abc", 3, 0, tokens, 32, &n));
+    NO(q_tokenizer_encode(tokenizer, NULL, 3, 0, tokens, 32, &n));
+    NO(q_tokenizer_encode(tokenizer, "abc", 3, 0, NULL, 32, &n));
+    NO(q_tokenizer_encode(tokenizer, "abc", 3, 4, tokens, 32, &n));
+    NO(q_tokenizer_encode(tokenizer, "a\xc3", 2, 0, tokens, 32, &n));
+    IS(Q_ERR_BUFFER_TOO_SMALL, q_tokenizer_encode(tokenizer, "abc", 3, 0, NULL, 0, &n));
+    tokens[0] = 12345;
+    IS(Q_ERR_BUFFER_TOO_SMALL, q_tokenizer_encode(tokenizer, "abc", 3, 0, tokens, n - 1, &n));
+    TRUE(tokens[0] == 12345);
+    OK(q_tokenizer_encode(tokenizer, "abc", 3, 0, tokens, n, NULL));
+    OK(q_tokenizer_encode(tokenizer, NULL, 0, 0, NULL, 0, &n));
+    OK(q_tokenizer_encode(tokenizer, "abc", 3, 0, tokens, 32, &n));
+
+    size_t bytes = 0;
+    NO(q_tokenizer_decode(NULL, tokens, n, 0, text, sizeof text, &bytes));
+    NO(q_tokenizer_decode(tokenizer, NULL, n, 0, text, sizeof text, &bytes));
+    NO(q_tokenizer_decode(tokenizer, tokens, n, 0, NULL, sizeof text, &bytes));
+    NO(q_tokenizer_decode(tokenizer, tokens, n, 2, text, sizeof text, &bytes));
+    IS(Q_ERR_BUFFER_TOO_SMALL, q_tokenizer_decode(tokenizer, tokens, n, 0, text, 2, &bytes));
+    OK(q_tokenizer_decode(tokenizer, tokens, n, 0, text, bytes, NULL));
+    TRUE(bytes == 3 && memcmp(text, "abc", 3) == 0);
+    tokens[1] = 98;
+    NO(q_tokenizer_decode(tokenizer, tokens, n, 0, text, sizeof text, &bytes));
+
+    NO(q_tokenizer_piece(NULL, tokens[0], 0, text, sizeof text, &bytes));
+    NO(q_tokenizer_piece(tokenizer, tokens[0], 0, NULL, sizeof text, &bytes));
+    NO(q_tokenizer_piece(tokenizer, 98, 0, text, sizeof text, &bytes));
+    NO(q_tokenizer_piece(tokenizer, tokens[0], 8, text, sizeof text, &bytes));
+    IS(Q_ERR_BUFFER_TOO_SMALL, q_tokenizer_piece(tokenizer, tokens[0], 0, text, 0, &bytes));
+    OK(q_tokenizer_piece(tokenizer, tokens[0], 0, text, bytes, NULL));
+
+    NO(q_decoder_create(NULL, 0, &decoder));
+    NO(q_decoder_create(tokenizer, 0, NULL));
+    NO(q_decoder_create(tokenizer, 16, &decoder));
+    OK(q_decoder_create(tokenizer, Q_DECODE_CONTINUES, &decoder));
+    NO(q_decoder_push(NULL, 5, text, sizeof text, &bytes));
+    NO(q_decoder_push(decoder, 5, NULL, sizeof text, &bytes));
+    NO(q_decoder_push(decoder, 5, text, sizeof text, NULL));
+    NO(q_decoder_push(decoder, 98, text, sizeof text, &bytes));
+    NO(q_decoder_push((q_decoder *)tokenizer, 5, text, sizeof text, &bytes));
+    IS(Q_ERR_BUFFER_TOO_SMALL, q_decoder_push(decoder, tokens[2], text, 0, &bytes));
+    OK(q_decoder_push(decoder, tokens[2], text, bytes, &bytes));
+    NO(q_decoder_finish(NULL, text, sizeof text, &bytes));
+    NO(q_decoder_finish(decoder, text, sizeof text, NULL));
+    OK(q_decoder_finish(decoder, NULL, 0, &bytes));
+    TRUE(bytes == 0);
+    q_decoder_free(decoder);
+    q_decoder_free(NULL);
+    q_tokenizer_free(NULL);
+}
+
+static void test_context(void) {
+    q_context *out = NULL, *none = NULL;
+    q_context_params p;
+    q_plan plan;
+    q_batch *batch = NULL;
+    float floats[98], *data = NULL;
+    uint32_t tokens[4] = {5, 6, 7, 8}, len = 0;
+    size_t needed = 0, n = 0;
+    uint64_t bytes;
+    char *state;
+    NO(q_context_params_init(NULL, sizeof p));
+    IS(Q_ERR_ABI, q_context_params_init(&p, 4));
+    OK(q_context_params_init(&p, sizeof p));
+    NO(q_context_create(NULL, &p, &out));
+    NO(q_context_create(model, &p, NULL));
+    p.reserved = 1;
+    IS(Q_ERR_ABI, q_context_create(model, &p, &out));
+    p.reserved = 0;
+    p.kv_type = 5;
+    NO(q_context_create(model, &p, &out));
+    p.kv_type = Q_TYPE_Q2_K;
+    NO(q_context_create(model, &p, &out));
+    p.kv_type = Q_TYPE_F16;
+    p.pooling = 3;
+    NO(q_context_create(model, &p, &out));
+    p.pooling = Q_POOLING_NONE;
+    p.n_batch = 0;
+    NO(q_context_create(model, &p, &out));
+    p.n_batch = 4;
+    p.n_ctx = 0xffffffffu;
+    NO(q_context_create(model, &p, &out));
+    p.n_ctx = 8;
+    p.budget = 1;
+    IS(Q_ERR_BUDGET, q_context_create(model, &p, &out));
+    p.budget = 0;
+    TRUE(out == NULL);
+
+    NO(q_batch_create(4, NULL));
+    IS(Q_ERR_OUT_OF_MEMORY, q_batch_create((size_t)-1, &batch));
+    OK(q_batch_create(2, &batch));
+    NO(q_batch_add(NULL, 1, 0, 0, 1));
+    NO(q_batch_len(NULL, &n));
+    NO(q_batch_len(batch, NULL));
+    NO(q_batch_clear(NULL));
+    OK(q_batch_add(batch, 5, 0, 0, 1));
+    OK(q_batch_add(batch, 98, 0, 1, 0));
+    IS(Q_ERR_BUFFER_TOO_SMALL, q_batch_add(batch, 5, 0, 2, 1));
+    OK(q_batch_len(batch, &n));
+    TRUE(n == 2);
+
+    NO(q_context_decode(NULL, batch));
+    NO(q_context_decode(context, NULL));
+    NO(q_context_decode(context, (q_batch *)context));
+    NO(q_context_decode((q_context *)batch, batch));
+    NO(q_context_decode(context, batch)); /* token outside the vocabulary */
+    OK(q_batch_clear(batch));
+    OK(q_batch_add(batch, 5, 9, 0, 1));
+    NO(q_context_decode(context, batch)); /* no such sequence */
+    OK(q_batch_clear(batch));
+    OK(q_batch_add(batch, 5, 0, 3, 1));
+    NO(q_context_decode(context, batch)); /* position beyond the end */
+    OK(q_batch_clear(batch));
+    OK(q_batch_add(batch, 5, 0, 0, 1));
+    OK(q_batch_add(batch, 5, 0, 1, 1));
+    NO(q_context_decode(context, batch)); /* two outputs, room for one */
+    OK(q_context_len(context, 0, &len));
+    TRUE(len == 0);
+
+    NO(q_context_append(NULL, 0, tokens, 4));
+    NO(q_context_append(context, 0, NULL, 4));
+    NO(q_context_append(context, 7, tokens, 4));
+    tokens[3] = 98;
+    NO(q_context_append(context, 0, tokens, 4));
+    tokens[3] = 8;
+    NO(q_context_append(context, 0, tokens, (size_t)-1));
+    NO(q_context_append_rows(NULL, floats, 1));
+    IS(Q_ERR_STATE, q_context_append_rows(context, floats, 1));
+    NO(q_context_logits(context, 0, floats, 98, NULL)); /* nothing computed */
+    OK(q_context_append(context, 0, tokens, 4));
+    OK(q_context_append(context, 0, tokens, 4));
+    IS(Q_ERR_CONTEXT_FULL, q_context_append(context, 0, tokens, 1));
+    OK(q_context_truncate(context, 0, 4));
+    OK(q_context_append(context, 0, tokens, 3));
+
+    NO(q_context_logits(NULL, 0, floats, 98, &needed));
+    NO(q_context_logits(context, 1, floats, 98, &needed));
+    NO(q_context_logits(context, 0, NULL, 98, &needed));
+    IS(Q_ERR_BUFFER_TOO_SMALL, q_context_logits(context, 0, floats, 97, &needed));
+    TRUE(needed == 98);
+    OK(q_context_logits(context, 0, floats, 98, NULL));
+    NO(q_context_logits_data(NULL, 0, &data, &n));
+    NO(q_context_logits_data(context, 0, NULL, &n));
+    NO(q_context_logits_data(context, 0, &data, NULL));
+    OK(q_context_logits_data(context, 0, &data, &n));
+    TRUE(n == 98 && memcmp(data, floats, sizeof floats) == 0);
+    NO(q_context_log_prob(NULL, 0, 5, floats));
+    NO(q_context_log_prob(context, 0, 98, floats));
+    NO(q_context_log_prob(context, 0, 5, NULL));
+    OK(q_context_log_prob(context, 0, 5, floats));
+    TRUE(floats[0] < 0);
+    NO(q_context_embedding(NULL, 0, floats, 98, &needed));
+    IS(Q_ERR_STATE, q_context_embedding(context, 0, floats, 98, &needed));
+    NO(q_context_len(NULL, 0, &len));
+    NO(q_context_len(context, 1, &len));
+    NO(q_context_len(context, 0, NULL));
+    NO(q_context_truncate(NULL, 0, 0));
+    NO(q_context_truncate(context, 0, 9));
+    NO(q_context_truncate(context, 1, 0));
+    NO(q_context_copy_seq(NULL, 0, 0));
+    NO(q_context_copy_seq(context, 0, 1));
+    NO(q_context_memory(NULL, &plan, sizeof plan));
+    NO(q_context_memory(context, NULL, sizeof plan));
+    IS(Q_ERR_ABI, q_context_memory(context, &plan, 100000));
+    NO(q_context_high_water(NULL, &bytes));
+    NO(q_context_high_water(context, NULL));
+
+    NO(q_context_save(NULL, NULL, 0, &needed));
+    IS(Q_ERR_BUFFER_TOO_SMALL, q_context_save(context, NULL, 0, &needed));
+    state = malloc(needed);
+    if (!state) exit(3);
+    NO(q_context_save(context, NULL, needed, NULL));
+    OK(q_context_save(context, state, needed, NULL));
+    NO(q_context_restore(NULL, state, needed));
+    NO(q_context_restore(context, NULL, needed));
+    IS(Q_ERR_FORMAT, q_context_restore(context, state, needed - 1));
+    IS(Q_ERR_FORMAT, q_context_restore(context, state, 0));
+    state[needed / 2] ^= 1;
+    IS(Q_ERR_FORMAT, q_context_restore(context, state, needed));
+    OK(q_context_len(context, 0, &len));
+    TRUE(len == 7);
+    state[needed / 2] ^= 1;
+    OK(q_context_truncate(context, 0, 0));
+    OK(q_context_restore(context, state, needed));
+    OK(q_context_len(context, 0, &len));
+    TRUE(len == 7);
+    free(state);
+
+    NO(q_context_cancel(NULL));
+    NO(q_context_cancel((q_context *)junk));
+    NO(q_context_cancel_reset(NULL));
+    OK(q_context_cancel(context));
+    IS(Q_ERR_CANCELLED, q_context_append(context, 0, tokens, 1));
+    OK(q_context_append(context, 0, tokens, 1));
+    OK(q_context_truncate(context, 0, 7));
+    OK(q_context_cancel(context));
+    OK(q_context_cancel_reset(context));
+    OK(q_context_append(context, 0, tokens, 1));
+
+    p.pooling = Q_POOLING_MEAN;
+    OK(q_context_create(model, &p, &none));
+    NO(q_context_embedding(none, 0, floats, 98, &needed)); /* no tokens yet */
+    OK(q_context_append(none, 0, tokens, 2));
+    IS(Q_ERR_BUFFER_TOO_SMALL, q_context_embedding(none, 0, floats, 3, &needed));
+    TRUE(needed == 64);
+    OK(q_context_embedding(none, 0, floats, 98, &needed));
+    q_context_free(none);
+    q_context_free(NULL);
+    q_batch_free(batch);
+    q_batch_free(NULL);
+}
+
+static void test_sampler(void) {
+    q_sampler_params p;
+    q_sampler *sampler = NULL;
+    uint32_t token = 0;
+    float logits[3] = {1, NAN, 2};
+    NO(q_sampler_params_init(NULL, sizeof p));
+    IS(Q_ERR_ABI, q_sampler_params_init(&p, 1));
+    OK(q_sampler_params_init(&p, sizeof p));
+    NO(q_sampler_create(NULL, &p, &sampler));
+    NO(q_sampler_create(model, &p, NULL));
+    p.temperature = NAN;
+    NO(q_sampler_create(model, &p, &sampler));
+    p.temperature = -1;
+    NO(q_sampler_create(model, &p, &sampler));
+    p.temperature = 0;
+    p.repeat_last = 0xffffffffu;
+    NO(q_sampler_create(model, &p, &sampler));
+    p.repeat_last = 4;
+    OK(q_sampler_create(model, &p, &sampler));
+    NO(q_sampler_sample(NULL, context, 0, &token));
+    NO(q_sampler_sample(sampler, NULL, 0, &token));
+    NO(q_sampler_sample(sampler, context, 1, &token));
+    NO(q_sampler_sample(sampler, context, 0, NULL));
+    OK(q_sampler_sample(sampler, context, 0, &token));
+    NO(q_sampler_sample_logits(NULL, logits, 3, &token));
+    NO(q_sampler_sample_logits(sampler, NULL, 3, &token));
+    NO(q_sampler_sample_logits(sampler, logits, 3, NULL));
+    IS(Q_ERR_SHAPE, q_sampler_sample_logits(sampler, logits, 0, &token));
+    OK(q_sampler_sample_logits(sampler, logits, 3, &token));
+    TRUE(token == 2);
+    NO(q_sampler_accept(NULL, 1));
+    OK(q_sampler_accept(sampler, 0xffffffffu));
+    OK(q_sampler_sample(sampler, context, 0, &token));
+    NO(q_sampler_reset(NULL));
+    OK(q_sampler_reset(sampler));
+    q_sampler_free(sampler);
+    q_sampler_free(NULL);
+}
+
+struct seen {
+    q_generator *generator;
+    int pieces, logits;
+};
+
+/* A callback that does all that callbacks must not. */
+static int32_t bad_piece(const q_piece *piece, void *user) {
+    struct seen *seen = user;
+    uint32_t token = 5, len;
+    TRUE(piece->text != NULL || piece->text_len == 0);
+    IS(Q_ERR_STATE, q_context_append(context, 0, &token, 1));
+    IS(Q_ERR_STATE, q_context_len(context, 0, &len));
+    IS(Q_ERR_STATE, q_generator_reset(seen->generator));
+    q_context_free(context);
+    q_generator_free(seen->generator);
+    return ++seen->pieces == 3;
+}
+
+static void on_logits(float *logits, size_t n, void *user) {
+    struct seen *seen = user;
+    TRUE(n == 98);
+    logits[2] = -INFINITY; /* never the end */
+    seen->logits++;
+}
+
+static void test_generate(void) {
+    q_generate_params p;
+    q_generate_result result;
+    q_generator *generator = NULL, *foreign = NULL;
+    q_model *other = NULL;
+    uint32_t prompt[2] = {5, 6};
+    q_text stops[2] = {{"abc", 3}, {NULL, 4}};
+    NO(q_generator_create(NULL, NULL, NULL, 0, &generator));
+    NO(q_generator_create(model, NULL, NULL, 0, NULL));
+    NO(q_generator_create(model, NULL, NULL, 1, &generator));
+    NO(q_generator_create(model, NULL, stops, 2, &generator));
+    stops[1].len = 0;
+    NO(q_generator_create(model, NULL, stops, 2, &generator));
+    OK(q_generator_create(model, NULL, stops, 1, &generator));
+    NO(q_generate_params_init(NULL, sizeof p));
+    IS(Q_ERR_ABI, q_generate_params_init(&p, 1));
+    OK(q_generate_params_init(&p, sizeof p));
+    OK(q_context_truncate(context, 0, 0));
+    NO(q_generator_run(NULL, context, prompt, 2, &p, &result, sizeof result));
+    NO(q_generator_run(generator, NULL, prompt, 2, &p, &result, sizeof result));
+    NO(q_generator_run(generator, context, NULL, 2, &p, &result, sizeof result));
+    NO(q_generator_run(generator, context, prompt, 0, &p, &result, sizeof result));
+    NO(q_generator_run((q_generator *)context, context, prompt, 2, &p, &result, sizeof result));
+    p.seq = 5;
+    NO(q_generator_run(generator, context, prompt, 2, &p, &result, sizeof result));
+    p.seq = 0;
+    OK(q_model_load(runtime, other_path, strlen(other_path), NULL, &other));
+    OK(q_generator_create(other, NULL, NULL, 0, &foreign));
+    q_model_free(other);
+    IS(Q_ERR_SHAPE, q_generator_run(foreign, context, prompt, 2, &p, &result, sizeof result));
+    q_generator_free(foreign);
+    IS(Q_ERR_ABI, q_generator_run(generator, context, prompt, 2, &p, &result, 1));
+
+    struct seen seen = {generator, 0, 0};
+    p.on_piece = bad_piece;
+    p.on_logits = on_logits;
+    p.user = &seen;
+    OK(q_context_truncate(context, 0, 0));
+    OK(q_generator_run(generator, context, prompt, 2, &p, &result, sizeof result));
+    TRUE(result.outcome == Q_OUTCOME_HALTED && result.tokens == 3 && result.prompt_tokens == 2);
+    TRUE(seen.pieces == 3 && seen.logits == 3);
+    p.on_piece = NULL;
+    p.max_tokens = 1000;
+    OK(q_context_truncate(context, 0, 0));
+    OK(q_generator_run(generator, context, prompt, 2, &p, NULL, 0));
+    NO(q_generator_reset(NULL));
+    OK(q_generator_reset(generator));
+    q_generator_free(generator);
+    q_generator_free(NULL);
+}
+
+/* Free order does not matter; a limit of the runtime holds over models and contexts. */
+static void test_order(void) {
+    q_runtime_params rp;
+    q_context_params cp;
+    q_runtime *r = NULL;
+    q_model *m = NULL;
+    q_context *c = NULL, *second = NULL;
+    q_tokenizer *t = NULL;
+    q_decoder *d = NULL;
+    q_generator *g = NULL;
+    q_plan plan;
+    uint64_t used = 0;
+    uint32_t token = 5;
+    char text[64];
+    size_t n;
+    OK(q_context_params_init(&cp, sizeof cp));
+    cp.n_ctx = 16;
+    OK(q_model_plan(path, strlen(path), &cp, 2, &plan, sizeof plan));
+    OK(q_runtime_params_init(&rp, sizeof rp));
+    rp.threads = 2;
+    rp.memory_limit = plan.total_without_mapped;
+    OK(q_runtime_create(&rp, &r));
+    OK(q_model_load(r, path, strlen(path), NULL, &m));
+    OK(q_context_create(m, &cp, &c));
+    OK(q_runtime_memory_used(r, &used));
+    TRUE(used == plan.total_without_mapped);
+    IS(Q_ERR_BUDGET, q_context_create(m, &cp, &second));
+    q_context_free(c);
+    OK(q_context_create(m, &cp, &c));
+    OK(q_tokenizer_create(m, &t));
+    OK(q_decoder_create(t, 0, &d));
+    OK(q_generator_create(m, NULL, NULL, 0, &g));
+    q_runtime_free(r);
+    q_model_free(m);
+    q_tokenizer_free(t);
+    OK(q_context_append(c, 0, &token, 1));
+    OK(q_decoder_push(d, 5, text, sizeof text, &n));
+    OK(q_generator_run(g, c, &token, 1, NULL, NULL, 0));
+    q_context_free(c);
+    q_generator_free(g);
+    q_decoder_free(d);
+}
+
+int main(int argc, char **argv) {
+    q_runtime_params rp;
+    q_context_params cp;
+    if (argc != 4) return 2;
+    path = argv[1];
+    other_path = argv[2];
+    folder = argv[3];
+    test_errors();
+    OK(q_runtime_params_init(&rp, sizeof rp));
+    rp.threads = 2;
+    OK(q_runtime_create(&rp, &runtime));
+    OK(q_model_load(runtime, path, strlen(path), NULL, &model));
+    OK(q_tokenizer_create(model, &tokenizer));
+    OK(q_context_params_init(&cp, sizeof cp));
+    cp.n_ctx = 8;
+    OK(q_context_create(model, &cp, &context));
+    if (failures) return 1;
+    test_params();
+    test_runtime();
+    test_model();
+    test_tokenizer();
+    test_context();
+    test_sampler();
+    test_generate();
+    test_order();
+    q_context_free(context);
+    q_tokenizer_free(tokenizer);
+    q_model_free(model);
+    q_runtime_free(runtime);
+    if (failures == 0) printf("all errors as they should be\n");
+    return failures != 0;
+}

@@ -1,0 +1,102 @@
+//! The examples, built as their readers would and run on a small model; and the promise that generation allocates
+//! nothing, held by counting the allocations of the whole process.
+
+#![cfg(all(feature = "capi", unix))]
+
+#[path = "common/c.rs"]
+#[allow(dead_code)]
+mod c;
+
+use qorus::engine::{Context, ContextParams, Generate, Hooks, Model, Piece, Runtime, SamplerParams};
+use qorus::tokenizer::Encode;
+use std::path::Path;
+use std::process::Command;
+
+const MODEL: &str = "tests/reference/llama.gguf";
+
+#[derive(Default)]
+struct Text(String);
+
+impl Hooks for Text {
+    fn piece(&mut self, piece: Piece<'_>) -> bool {
+        self.0.push_str(piece.text);
+        true
+    }
+
+    fn rest(&mut self, text: &str) {
+        self.0.push_str(text);
+    }
+}
+
+/// What the Rust interface generates.
+fn expected(prompt: &str, n: usize) -> String {
+    let model = Model::open(&Runtime::new(1, None).unwrap(), &c::root(MODEL)).unwrap();
+    let mut tokens = [0; 64];
+    let len = model.tokenizer().unwrap().encode(prompt, Encode { bos: true, special: false }, &mut tokens).unwrap();
+    let params = ContextParams { n_ctx: 64, ..ContextParams::default() };
+    let mut ctx = Context::new(&model, &params).unwrap();
+    let mut text = Text::default();
+    let mut generate = Generate::new(&model, SamplerParams::greedy(), &[]).unwrap();
+    generate.run(&mut ctx, 0, &tokens[..len], n, &mut text).unwrap();
+    text.0
+}
+
+#[test]
+fn generate_prints_what_the_rust_interface_generates() {
+    let dir = c::folder("generate");
+    let Some(program) = c::compile(&dir, "examples/c/generate.c", &[]) else { return };
+    let expected = expected("hello wor", 20) + "\n";
+    assert!(expected.len() > 10);
+    let run =
+        |args: &[&str]| c::run(c::command(&dir, &program).args(args).arg(c::root(MODEL)).args(["hello wor", "20"]));
+    assert_eq!(run(&[]), expected);
+    assert_eq!(run(&["--memory"]), expected);
+    let failed = c::command(&dir, &program).args(["nothing.gguf", "x"]).output().unwrap();
+    assert_eq!(failed.status.code(), Some(1));
+    assert_eq!(String::from_utf8(failed.stderr).unwrap(), "Q_ERR_NOT_FOUND: nothing.gguf: no such file\n");
+}
+
+#[test]
+fn stream_is_cancelled_from_another_thread() {
+    let dir = c::folder("stream");
+    let Some(program) = c::compile(&dir, "examples/c/stream.c", &[]) else { return };
+    let text = c::run(c::command(&dir, &program).arg(c::root(MODEL)).args(["hello", "5"]));
+    assert!(text.contains("[cancelled after 5 pieces; the sequence has"), "{text}");
+}
+
+#[test]
+fn budget_is_refused_one_byte_short_and_runs_at_the_plan() {
+    let dir = c::folder("budget");
+    let Some(program) = c::compile(&dir, "examples/c/budget.c", &[]) else { return };
+    let text = c::run(c::command(&dir, &program).arg(c::root(MODEL)).arg("hello"));
+    assert!(text.contains("refused: the plan needs"), "{text}");
+}
+
+/// Allocations of a whole run of a program, the C library's and the mappings included.
+fn allocations(dir: &Path, program: &Path, args: &[&str]) -> u64 {
+    let counted = dir.join("counted");
+    let _ = std::fs::remove_file(&counted);
+    let mut command = c::command(dir, program);
+    command.env("LD_PRELOAD", dir.join("count.so")).env("COUNT_MALLOC", &counted);
+    c::run(command.arg(c::root(MODEL)).args(args));
+    let text = std::fs::read_to_string(&counted).unwrap();
+    text.trim().parse().unwrap()
+}
+
+#[test]
+fn generation_from_c_allocates_nothing() {
+    let dir = c::folder("allocations");
+    let Some(generate) = c::compile(&dir, "examples/c/generate.c", &[]) else { return };
+    let Some(stream) = c::compile(&dir, "examples/c/stream.c", &[]) else { return };
+    let mut command = Command::new("gcc");
+    command.args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-O1", "-shared", "-fPIC"]);
+    c::run(command.arg(c::root("tests/c/count_malloc.c")).arg("-o").arg(dir.join("count.so")).arg("-ldl"));
+    // Whatever set-up takes, a longer run takes as much.
+    let few = allocations(&dir, &generate, &["hello wor", "2"]);
+    let many = allocations(&dir, &generate, &["hello wor", "50"]);
+    assert!(few > 20, "the counter counts nothing");
+    assert_eq!(few, many, "48 more tokens allocated");
+    let few = allocations(&dir, &stream, &["hello", "2"]);
+    let many = allocations(&dir, &stream, &["hello", "40"]);
+    assert_eq!(few, many, "38 more pieces allocated");
+}

@@ -1,0 +1,166 @@
+//! Nothing allocates after set-up: every allocation of the process is counted, on all threads, while a context appends,
+//! decodes, samples and generates. For every architecture and stored type, every cache type, one thread and three.
+
+// Not all of common: that has a counting allocator of its own.
+#[path = "common/run.rs"]
+#[allow(dead_code)]
+mod run;
+
+use qorus::engine::{Context, ContextParams, Generate, Hooks, Model, Piece, Pooling, Runtime, Sampler, SamplerParams};
+use qorus::engine::{Token, sampler};
+use qorus::{Code, Type};
+use run::reference;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+struct Counting;
+
+static ON: AtomicBool = AtomicBool::new(false);
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+fn count() {
+    if ON.load(Ordering::Relaxed) {
+        COUNT.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+// SAFETY: the system's allocator, with a counter.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promises.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promises.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promises.
+        unsafe { System.realloc(ptr, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promises.
+        unsafe { System.dealloc(ptr, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Allocations during `f`.
+fn allocations<R>(f: impl FnOnce() -> R) -> (usize, R) {
+    COUNT.store(0, Ordering::Relaxed);
+    ON.store(true, Ordering::Relaxed);
+    let result = f();
+    ON.store(false, Ordering::Relaxed);
+    (COUNT.load(Ordering::Relaxed), result)
+}
+
+struct Swallow(usize);
+
+impl Hooks for Swallow {
+    fn piece(&mut self, piece: Piece<'_>) -> bool {
+        self.0 += piece.text.len();
+        true
+    }
+}
+
+/// All that may happen between two set-ups.
+fn work(ctx: &mut Context, sampler: &mut Sampler, generate: &mut Option<Generate>, state: &mut [u8]) {
+    ctx.append(0, &[3, 4, 5, 6, 7, 8, 9, 10, 11]).unwrap();
+    for _ in 0..4 {
+        let token = sampler.sample(ctx.logits(0).unwrap()).unwrap();
+        sampler::log_prob(ctx.logits(0).unwrap(), token).unwrap();
+        sampler.accept(token);
+        ctx.append(0, &[token]).unwrap();
+    }
+    ctx.copy_seq(0, 1).unwrap();
+    let at = ctx.len(1) as u32;
+    let mut batch = [0, 1, 0, 1, 1].map(|seq| Token { id: 5, seq, pos: 0, logits: false });
+    let mut next = [at; 2];
+    for token in &mut batch {
+        token.pos = next[token.seq as usize];
+        next[token.seq as usize] += 1;
+    }
+    batch[3].logits = true;
+    ctx.decode(&batch).unwrap();
+    assert_eq!(ctx.outputs(), 1);
+    ctx.embedding(1).unwrap();
+    let bytes = ctx.save(state).unwrap();
+    ctx.truncate(0, 2).unwrap();
+    ctx.restore(&state[..bytes]).unwrap();
+    ctx.truncate(1, 0).unwrap();
+    if let Some(generate) = generate {
+        ctx.truncate(0, 0).unwrap();
+        generate.run(ctx, 0, &[3, 4, 5], 16, &mut Swallow(0)).unwrap();
+    }
+}
+
+// One test: others would allocate meanwhile.
+#[test]
+fn nothing_allocates_after_set_up() {
+    let (count, _) = allocations(|| Vec::<u8>::with_capacity(1));
+    assert_eq!(count, 1, "the counter counts nothing");
+    let mut names: Vec<String> = std::fs::read_dir(reference(""))
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .filter_map(|p| {
+            let name = p.file_name()?.to_str()?.to_owned();
+            name.ends_with(".gguf").then_some(name)
+        })
+        .collect();
+    names.sort();
+    assert!(names.len() > 30, "the reference models are missing");
+    let (mut runs, mut skipped) = (0, Vec::new());
+    for threads in [1, 3] {
+        let runtime = Runtime::new(threads, None).unwrap();
+        for name in &names {
+            let model = Model::open(&runtime, &reference(name)).unwrap_or_else(|e| panic!("{e}"));
+            for kv in [Type::F32, Type::F16, Type::Q8_0] {
+                let params = ContextParams {
+                    n_ctx: 48,
+                    n_batch: 4,
+                    n_seqs: 2,
+                    kv,
+                    pooling: Pooling::Mean,
+                    ..Default::default()
+                };
+                let mut ctx = match Context::new(&model, &params) {
+                    Ok(ctx) => ctx,
+                    Err(e) if e.code() == Code::Shape => {
+                        skipped.push(format!("{name} {}", kv.name()));
+                        continue;
+                    }
+                    Err(e) => panic!("{name}: {e}"),
+                };
+                let sampling = SamplerParams { repeat_penalty: 1.1, seed: 7, ..SamplerParams::default() };
+                let mut sampler = Sampler::new(sampling, model.graph.out_width()).unwrap();
+                let stops = ["zz", "qxq"];
+                let mut generate = model.tokenizer.as_ref().map(|_| Generate::new(&model, sampling, &stops).unwrap());
+                let mut state = vec![0; full_state(&model, &params)];
+                let (count, ()) = allocations(|| work(&mut ctx, &mut sampler, &mut generate, &mut state));
+                assert_eq!(count, 0, "{name}, {} cache, {threads} threads: allocations after set-up", kv.name());
+                runs += 1;
+            }
+        }
+    }
+    println!("{runs} runs");
+    skipped.dedup();
+    skipped.iter().for_each(|case| eprintln!("SKIPPED: {case} cache: the heads are shorter than its blocks"));
+    assert!(runs > 140);
+}
+
+/// Bytes of the longest saved state.
+fn full_state(model: &Arc<Model>, params: &ContextParams) -> usize {
+    let mut ctx = Context::new(model, params).unwrap();
+    ctx.append(0, &[5; 48]).unwrap();
+    ctx.append(1, &[5; 48]).unwrap();
+    ctx.state_bytes()
+}
