@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// The model to use.
 #[derive(clap::Args)]
 pub struct Model {
-    /// A GGUF file; of a split model, its first part
+    /// A GGUF file; of a split model, its first part [default: a small one that tells stories]
     #[arg(short, long, value_name = "FILE")]
     model: Option<PathBuf>,
 }
@@ -22,7 +22,10 @@ impl Model {
     pub fn open(&self) -> Result<Arc<Gguf>> {
         match &self.model {
             Some(path) => Ok(Arc::new(Gguf::open(path)?)),
-            None => usage("no model: give one with -m FILE"),
+            #[cfg(feature = "default-model")]
+            None => Ok(Arc::new(crate::embedded::open()?)),
+            #[cfg(not(feature = "default-model"))]
+            None => usage("no model, and this build carries none: give one with -m FILE"),
         }
     }
 }

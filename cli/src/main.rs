@@ -6,6 +6,8 @@ mod allocations;
 mod args;
 mod bench;
 mod convert;
+#[cfg(feature = "default-model")]
+mod embedded;
 mod eval;
 mod failure;
 mod inspect;

@@ -1,7 +1,9 @@
 //! `qorus run`.
 
-use crate::{file, model, qorus, qorus_reads, reference};
+use crate::{file, model, qorus, qorus_reads};
+use qorus::gguf::{Gguf, Writer};
 use serde_json::Value;
+use std::path::Path;
 
 const PROMPT: &str = "the quick brown fox";
 
@@ -66,13 +68,31 @@ fn a_stop_text_ends_it_and_is_left_out() {
     assert_eq!((v["text"].as_str().unwrap(), v["end"].as_str().unwrap()), (before, "stop"));
 }
 
+/// The model with half as many heads, twice as wide: blocks of 32 fit into them.
+fn with_wide_heads() -> String {
+    let gguf = Gguf::open(Path::new(&model())).unwrap();
+    let mut w = Writer::new();
+    for (key, value) in gguf.entries() {
+        w.put(key, value).unwrap();
+    }
+    w.put("llama.attention.head_count", 2u32).unwrap().put("llama.attention.head_count_kv", 1u32).unwrap();
+    w.put("llama.rope.dimension_count", 32u32).unwrap();
+    for t in gguf.tensors() {
+        w.tensor(gguf.tensor_name(t), t.ty, &t.dims[..t.n_dims as usize]).unwrap();
+    }
+    let mut out = w.begin(Vec::new()).unwrap();
+    gguf.tensors().iter().for_each(|t| out.write(gguf.data(t)).unwrap());
+    file("wide.gguf", &out.finish().unwrap())
+}
+
 #[test]
 fn a_cache_of_each_type_serves() {
-    let model = reference("llama-q4_0.gguf");
-    for kv in ["f32", "f16", "q8_0", "q4_0"] {
-        let v = qorus(&["run", "-m", &model, "--json", "-n", "4", "--kv", kv, PROMPT]).json();
+    let wide = with_wide_heads();
+    for kv in ["f32", "f16", "q8_0"] {
+        let v = qorus(&["run", "-m", &wide, "--json", "-n", "4", "--kv", kv, PROMPT]).json();
         assert_eq!(v["allocations_after_setup"], 0, "{kv}");
     }
+    qorus(&["run", "-m", &model(), "--kv", "q8_0", PROMPT]).refused(1, &["multiples of 32", "16", "F16"]);
 }
 
 #[test]
@@ -81,4 +101,10 @@ fn a_full_context_ends_it() {
     let (prompt, tokens) = (v["prompt_tokens"].as_u64().unwrap(), v["tokens"].as_array().unwrap().len() as u64);
     // The last token is not appended, so it needs no place.
     assert!(v["end"] == "end" || (v["end"] == "context_full" && prompt + tokens == 31), "{v}");
+}
+
+#[test]
+fn without_a_model_it_tells_stories() {
+    let text = qorus(&["run", "-n", "40", "--temp", "0", "Once upon a time"]).text();
+    assert!(text.starts_with(", there was a little girl named Lily. She loved to play"), "{text}");
 }
