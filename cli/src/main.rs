@@ -17,6 +17,7 @@ mod output;
 mod plan;
 mod quantize;
 mod run;
+mod sink;
 mod tokenize;
 
 use clap::Parser;

@@ -5,11 +5,12 @@ use crate::args::{self, Kv, Model, Sampling, Threads};
 use crate::failure::{Result, run};
 use crate::interrupt::{Also, Interrupt};
 use crate::output;
+use crate::sink::Sink;
 use qorus::Code;
 use qorus::engine::generate::Timing;
-use qorus::engine::{self, Context, ContextParams, Generate, Hooks, Outcome, Piece, Runtime};
+use qorus::engine::{self, Context, ContextParams, Generate, Outcome, Runtime};
 use qorus::tokenizer::Encode;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 
@@ -64,7 +65,8 @@ pub fn main(args: Args) -> Result {
     }
     let stops: Vec<&str> = args.stop.iter().map(String::as_str).collect();
     let mut generate = Generate::new(&model, params, &stops)?;
-    let mut sink = Sink::new(args.json, interrupt, Also::set(ctx.cancel_flag()));
+    let mut sink = Sink::new(&interrupt, Also::set(ctx.cancel_flag()));
+    (sink.print, sink.keep) = (!args.json, args.json);
     let before = allocations::count();
     let result = generate.run(&mut ctx, 0, &prompt, args.n, &mut sink);
     let allocations = allocations::count() - before - sink.allocations;
@@ -84,7 +86,7 @@ pub fn main(args: Args) -> Result {
             "prefill_tokens_per_s": timing.prefill_rate(),
             "decode_tokens_per_s": timing.decode_rate(),
             "allocations_after_setup": allocations,
-            "log_probs": sink.log_probs,
+            "log_probs": sink.log_probs.iter().copied().map(output::float).collect::<Vec<_>>(),
             "end": end_name(outcome),
             "seed": params.seed,
             "threads": runtime.pool.len(),
@@ -138,55 +140,5 @@ fn summary(outcome: Outcome, timing: Timing) {
             timing.tokens,
             timing.decode_rate(),
         );
-    }
-}
-
-/// Takes what is generated: to stdout as it comes, or into memory.
-struct Sink {
-    quiet: bool,
-    interrupt: Interrupt,
-    /// Cancels the prompt; a token is not worth cancelling.
-    cancel: Option<Also>,
-    text: String,
-    tokens: Vec<u32>,
-    log_probs: Vec<Value>,
-    error: Option<io::Error>,
-    /// Its own, which are not the library's.
-    allocations: u64,
-}
-
-impl Sink {
-    fn new(quiet: bool, interrupt: Interrupt, cancel: Also) -> Sink {
-        let (text, tokens, log_probs) = (String::new(), Vec::new(), Vec::new());
-        Sink { quiet, interrupt, cancel: Some(cancel), text, tokens, log_probs, error: None, allocations: 0 }
-    }
-
-    fn put(&mut self, text: &str) {
-        if self.quiet {
-            self.text.push_str(text);
-        } else if self.error.is_none() {
-            let mut out = io::stdout().lock();
-            self.error = out.write_all(text.as_bytes()).and_then(|()| out.flush()).err();
-        }
-    }
-}
-
-impl Hooks for Sink {
-    fn piece(&mut self, piece: Piece<'_>) -> bool {
-        let before = allocations::count();
-        self.cancel = None;
-        self.put(piece.text);
-        if self.quiet {
-            self.tokens.push(piece.token);
-            self.log_probs.push(output::float(piece.log_prob));
-        }
-        self.allocations += allocations::count() - before;
-        self.error.is_none() && !self.interrupt.happened()
-    }
-
-    fn rest(&mut self, text: &str) {
-        let before = allocations::count();
-        self.put(text);
-        self.allocations += allocations::count() - before;
     }
 }

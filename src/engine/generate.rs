@@ -149,7 +149,8 @@ impl Generate {
             let token = self.sampler.sample(logits)?;
             let log_prob = log_prob(logits, token)?;
             self.sampler.accept(token);
-            if tokenizer.is_end(token) {
+            // A model that begins another text has ended this one; some never say it otherwise.
+            if tokenizer.is_end(token) || tokenizer.bos() == Some(token) {
                 break Outcome::End;
             }
             timing.tokens += 1;
