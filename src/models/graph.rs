@@ -52,30 +52,6 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// The graph of a file's model, by its `general.architecture`.
-    pub fn from_gguf(gguf: &Gguf) -> Result<Graph> {
-        let Some(arch) = gguf.str("general.architecture")? else {
-            fail!(Format, "{}: the key general.architecture is missing: not a model", gguf.name())
-        };
-        let build = match arch {
-            "llama" => super::llama::llama,
-            "qwen2" | "qwen2moe" => super::qwen::qwen2,
-            "qwen3" | "qwen3moe" => super::qwen::qwen3,
-            "phi3" => super::phi::phi3,
-            "gemma2" => super::gemma::gemma2,
-            "gemma3" => super::gemma::gemma3,
-            _ => fail!(
-                Unsupported,
-                "{}: architecture {arch:?} is not known; llama, qwen2, qwen2moe, qwen3, qwen3moe, phi3, gemma2 and \
-                 gemma3 are",
-                gguf.name()
-            ),
-        };
-        let mut b = super::Builder::new(gguf, arch)?;
-        build(&mut b)?;
-        Ok(b.finish())
-    }
-
     /// Width of the rows that come out: the vocabulary, for a language model.
     pub fn out_width(&self) -> usize {
         self.layers.iter().fold(self.in_width, |width, layer| layer.out_width(width))
