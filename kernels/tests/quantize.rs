@@ -1,9 +1,27 @@
-//! What is written in the types of the KV cache reads back as near as the type allows, at every level of this CPU,
-//! also from numbers that no type can hold.
+//! What is written reads back as near as the type allows, at every level of this CPU, also from numbers that no
+//! type can hold.
 
 use half::{bf16, f16};
 use proptest::prelude::*;
 use qorus_kernels::{Isa, Kernels, Type};
+
+/// The types in blocks that can be written.
+const BLOCKS: [Type; 11] = [
+    Type::Q8_0,
+    Type::Q4_0,
+    Type::Q4_1,
+    Type::Q5_0,
+    Type::Q5_1,
+    Type::Q2_K,
+    Type::Q3_K,
+    Type::Q4_K,
+    Type::Q5_K,
+    Type::Q6_K,
+    Type::IQ4_NL,
+];
+
+/// The length of the longest blocks.
+const LONG: usize = 256;
 
 /// The kernels of every level that this CPU has.
 fn levels() -> Vec<Kernels> {
@@ -125,24 +143,110 @@ fn blocks_have_their_bytes() {
 #[test]
 fn blocks_bear_every_number() {
     for kernels in levels() {
-        for ty in [Type::Q8_0, Type::Q4_0] {
-            let read = |x: &[f32; 32]| dequantize(&kernels, ty, &quantize(&kernels, ty, x), 32);
+        for ty in BLOCKS {
+            let len = ty.block_len();
+            let read = |x: &[f32]| dequantize(&kernels, ty, &quantize(&kernels, ty, x), len);
             for zero in [0.0, -0.0, f32::MIN_POSITIVE, f32::from_bits(1), -1e-30, 1e-12] {
-                assert_eq!(read(&[zero; 32]), [0.0; 32], "{ty:?} {zero:e}");
+                assert_eq!(read(&vec![zero; len]), vec![0.0; len], "{ty:?} {zero:e}");
             }
             for bad in [f32::NAN, -f32::NAN, f32::from_bits(0x7f80_0001), f32::INFINITY, f32::NEG_INFINITY] {
-                for at in 0..32 {
-                    let mut x = [1.0; 32];
+                for at in 0..len {
+                    let mut x = vec![1.0; len];
                     x[at] = bad;
                     assert!(read(&x).iter().all(|y| y.is_nan()), "{ty:?} {bad:e} at {at}");
                 }
             }
-            // Beyond the greatest scale.
-            for great in [1e7, -1e7, f32::MAX, f32::MIN] {
-                let mut x = [0.0; 32];
+            // Beyond the greatest scale; what k-quants hold is greater by their integers.
+            for great in [1e7, -1e7, 1e12, -1e13, f32::MAX, f32::MIN] {
+                let mut x = vec![0.0; len];
                 x[5] = great;
-                assert_eq!(read(&x)[5], great.signum() * f32::INFINITY, "{ty:?} {great:e}");
+                let y = read(&x);
+                if matches!(ty, Type::Q8_0 | Type::Q4_0) {
+                    assert_eq!(y[5], great.signum() * f32::INFINITY, "{ty:?} {great:e}");
+                } else if len < LONG || great.abs() > 1e7 {
+                    assert!(y.iter().all(|y| !y.is_finite()), "{ty:?} {great:e}");
+                }
             }
+        }
+    }
+}
+
+/// Pseudo-random numbers, uniform from -1 to 1: Marsaglia's xorshift.
+fn uniform(len: usize) -> Vec<f32> {
+    let mut state = 0x9e37_79b9_7f4a_7c15u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        ((state >> 40) as f32 + 0.5) / (1 << 23) as f32 - 1.0
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+/// Normal numbers from pairs of uniform ones, as Box and Muller make them.
+fn normal(len: usize) -> Vec<f32> {
+    let pair = |u: &[f32; 2]| (-2.0 * u[0].abs().ln()).sqrt() * (core::f32::consts::PI * u[1]).cos();
+    uniform(2 * len).as_chunks().0.iter().map(pair).collect()
+}
+
+fn wave(len: usize) -> Vec<f32> {
+    (0..len).map(|i| 0.1 + 2.0 * (i as f32).cos()).collect()
+}
+
+/// Root mean square of the difference, over that of `x`.
+fn relative_error(x: &[f32], y: &[f32]) -> f64 {
+    assert_eq!(x.len(), y.len());
+    let sum = |f: &dyn Fn(usize) -> f32| (0..x.len()).map(|i| f64::from(f(i)).powi(2)).sum::<f64>();
+    (sum(&|i| x[i] - y[i]) / sum(&|i| x[i])).sqrt()
+}
+
+/// The limits that the documentation of `scalar::quantize` states: normal, uniform, wave.
+const LIMITS: [(Type, [f64; 3]); 11] = [
+    (Type::Q8_0, [0.00549, 0.00383, 0.00339]),
+    (Type::Q4_0, [0.088, 0.0655, 0.0512]),
+    (Type::Q4_1, [0.071, 0.0537, 0.043]),
+    (Type::Q5_0, [0.0411, 0.0283, 0.025]),
+    (Type::Q5_1, [0.0341, 0.026, 0.0228]),
+    (Type::Q2_K, [0.265, 0.218, 0.2]),
+    (Type::Q3_K, [0.147, 0.119, 0.109]),
+    (Type::Q4_K, [0.0711, 0.0539, 0.043]),
+    (Type::Q5_K, [0.035, 0.0265, 0.0231]),
+    (Type::Q6_K, [0.0174, 0.0128, 0.0112]),
+    (Type::IQ4_NL, [0.0745, 0.0624, 0.056]),
+];
+
+/// No worse than the limits, and not so much better that these say nothing. Written once more, what was read back
+/// loses nothing but for k-quants, whose two levels of scales need not be found again exactly.
+#[test]
+fn errors_keep_their_limits() {
+    let kernels = Kernels::new(Isa::Scalar).expect("scalar runs everywhere");
+    let data = [normal(64 * LONG), uniform(64 * LONG), wave(64 * LONG)];
+    assert_eq!(LIMITS.map(|(ty, _)| ty), BLOCKS);
+    for (ty, limits) in LIMITS {
+        for (x, limit) in data.iter().zip(limits) {
+            let again = |x: &[f32]| dequantize(&kernels, ty, &quantize(&kernels, ty, x), x.len());
+            let y = again(x);
+            let error = relative_error(x, &y);
+            println!("{ty:?}: {error:.5} of {limit}");
+            assert!(error <= limit, "{ty:?}: {error} exceeds {limit}");
+            assert!(error > 0.95 * limit, "{ty:?}: {limit} is too wide for {error}");
+            let twice = relative_error(x, &again(&y)) / error;
+            let most = if ty.block_len() == LONG { 1.02 } else { 1.001 };
+            assert!(twice <= most, "{ty:?}: written twice the error is {twice} times as great");
+        }
+    }
+}
+
+/// Scales near the end of half precision still serve: the integers of k-quants take up what it lacks.
+#[test]
+fn k_quants_bear_small_and_great_values() {
+    let kernels = Kernels::new(Isa::Scalar).expect("scalar runs everywhere");
+    for (ty, [limit, ..]) in LIMITS.into_iter().filter(|(ty, _)| ty.block_len() == LONG) {
+        for unit in [3e-5, 1e4] {
+            let x: Vec<f32> = normal(16 * LONG).iter().map(|x| unit * x).collect();
+            let y = dequantize(&kernels, ty, &quantize(&kernels, ty, &x), x.len());
+            let error = relative_error(&x, &y);
+            assert!(error <= 1.1 * limit, "{ty:?} in units of {unit:e}: {error}");
         }
     }
 }
@@ -152,9 +256,9 @@ fn any_block() -> impl Strategy<Value = Vec<f32>> {
     let small = -8.0f32..8.0;
     let any = any::<u32>().prop_map(f32::from_bits);
     prop_oneof![
-        proptest::collection::vec(small, 32),
-        proptest::collection::vec(any.clone(), 32),
-        (proptest::collection::vec(-1e-4f32..1e-4, 31), any).prop_map(|(mut x, y)| {
+        proptest::collection::vec(small, LONG),
+        proptest::collection::vec(any.clone(), LONG),
+        (proptest::collection::vec(-1e-4f32..1e-4, LONG - 1), any).prop_map(|(mut x, y)| {
             x.push(y);
             x
         }),
@@ -165,7 +269,7 @@ proptest! {
     #[test]
     fn levels_agree_on_any_block(x in any_block()) {
         let levels = levels();
-        for ty in [Type::F16, Type::BF16, Type::Q8_0, Type::Q4_0] {
+        for ty in [Type::F16, Type::BF16].into_iter().chain(BLOCKS) {
             let expected = quantize(&levels[0], ty, &x);
             for kernels in &levels[1..] {
                 prop_assert_eq!(&quantize(kernels, ty, &x), &expected);
@@ -186,6 +290,41 @@ proptest! {
                         prop_assert!((x - y).abs() <= bound, "{:?}: {} became {}, bound {}", ty, x, y, bound);
                     }
                 }
+            }
+        }
+    }
+    /// Where one element is not finite, all of its block are NaN; where all are and half precision holds them, none.
+    #[test]
+    fn what_is_not_finite_spoils_its_block(x in any_block()) {
+        let kernels = Kernels::new(Isa::Scalar).expect("scalar runs everywhere");
+        for ty in BLOCKS {
+            let y = dequantize(&kernels, ty, &quantize(&kernels, ty, &x), x.len());
+            for (x, y) in x.chunks(ty.block_len()).zip(y.chunks(ty.block_len())) {
+                if x.iter().any(|x| !x.is_finite()) {
+                    prop_assert!(y.iter().all(|y| y.is_nan()), "{:?}", ty);
+                } else if x.iter().all(|x| x.abs() < 5e4) {
+                    prop_assert!(y.iter().all(|y| y.is_finite()), "{:?}", ty);
+                }
+            }
+        }
+    }
+
+    /// The search finds no less than the line that just spans a block, which is off by half a step at most.
+    #[test]
+    fn blocks_lose_half_a_step_at_most(mut x in proptest::collection::vec(-8.0f32..8.0, LONG), shift in -4.0f32..4.0) {
+        x.iter_mut().for_each(|x| *x += shift);
+        let kernels = Kernels::new(Isa::Scalar).expect("scalar runs everywhere");
+        // Half a step over the range, or over the greatest magnitude where zero lies in the middle.
+        let ranges = [(Type::Q4_1, 30.0), (Type::Q5_1, 62.0), (Type::Q2_K, 6.0), (Type::Q4_K, 30.0), (Type::Q5_K, 62.0)];
+        let magnitudes = [(Type::Q5_0, 30.0), (Type::Q3_K, 6.0), (Type::Q6_K, 62.0), (Type::IQ4_NL, 113.0 / 12.0)];
+        for (ty, halves) in ranges.into_iter().chain(magnitudes) {
+            let y = dequantize(&kernels, ty, &quantize(&kernels, ty, &x), x.len());
+            for (x, y) in x.chunks(ty.block_len()).zip(y.chunks(ty.block_len())) {
+                let max = x.iter().fold(0.0, |max: f32, x| max.max(*x));
+                let min = x.iter().fold(0.0, |min: f32, x| min.min(*x));
+                let span = if ranges.iter().any(|r| r.0 == ty) { max - min } else { max.max(-min) };
+                let rms = (x.iter().zip(y).map(|(x, y)| (x - y).powi(2)).sum::<f32>() / x.len() as f32).sqrt();
+                prop_assert!(rms <= span / halves + max.max(-min) / 1024.0, "{:?}: {} of {}", ty, rms, span);
             }
         }
     }
