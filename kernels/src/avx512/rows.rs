@@ -100,6 +100,7 @@ impl RowLanes for V16 {
     ops! {
         and(b) => _mm512_and_si512;
         or(b) => _mm512_or_si512;
+        xor(b) => _mm512_xor_si512;
         sub8(b) => _mm512_sub_epi8;
         add32(b) => _mm512_add_epi32;
     }
@@ -119,14 +120,22 @@ impl RowLanes for V16 {
     #[inline(always)]
     fn bit_mask(self, i: usize) -> Self {
         // SAFETY: a vector exists, so the instruction set does.
+        V16(unsafe { _mm512_movm_epi8(mask(self.0, i)) })
+    }
+
+    #[inline(always)]
+    fn flag(self, bits: Self, i: usize) -> Self {
+        // SAFETY: a vector exists, so the instruction set does.
+        V16(unsafe { _mm512_mask_add_epi8(self.0, mask(bits.0, i), self.0, _mm512_set1_epi8(1)) })
+    }
+
+    #[inline(always)]
+    fn pick<const N: usize>(self, table: &[u32; N]) -> Self {
+        const { assert!(N.is_power_of_two()) };
+        // SAFETY: a vector exists, so the instruction set does; the indices are less than N.
         unsafe {
-            // Byte i / 2 of each lane in all its bytes, of which each looks at its own bit.
-            let spread = _mm512_add_epi8(
-                _mm512_set1_epi8((i / 2) as i8),
-                _mm512_broadcast_i32x4(_mm_setr_epi32(0, 0x0404_0404, 0x0808_0808, 0x0c0c_0c0c)),
-            );
-            let bits = _mm512_set1_epi32(if i & 1 == 0 { 0x0804_0201 } else { 0x8040_2010_u32 as i32 });
-            V16(_mm512_movm_epi8(_mm512_test_epi8_mask(_mm512_shuffle_epi8(self.0, spread), bits)))
+            let index = _mm512_and_si512(self.0, _mm512_set1_epi32(N as i32 - 1));
+            V16(_mm512_i32gather_epi32::<4>(index, table.as_ptr().cast()))
         }
     }
 
@@ -197,6 +206,21 @@ impl RowLanes for V16 {
     unsafe fn prefetch(p: *const u8) {
         // SAFETY: a hint that reads nothing.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) };
+    }
+}
+
+/// Bits `4 * i..4 * i + 4` of each lane, one for each of its bytes.
+///
+/// # Safety
+/// The CPU has AVX-512.
+#[inline(always)]
+unsafe fn mask(v: __m512i, i: usize) -> __mmask64 {
+    // SAFETY: promised by the caller.
+    unsafe {
+        // Byte i / 2 of each lane in all its bytes, of which each looks at its own bit.
+        let lanes = _mm512_broadcast_i32x4(_mm_setr_epi32(0, 0x0404_0404, 0x0808_0808, 0x0c0c_0c0c));
+        let spread = _mm512_shuffle_epi8(v, _mm512_add_epi8(_mm512_set1_epi8((i / 2) as i8), lanes));
+        _mm512_test_epi8_mask(spread, _mm512_set1_epi32(if i & 1 == 0 { 0x0804_0201 } else { 0x8040_2010_u32 as i32 }))
     }
 }
 

@@ -6,7 +6,7 @@
 //! The blocks are byte-aligned structures, so a row of a mapped file is cast, never copied.
 
 mod codes;
-mod grids;
+pub(crate) mod grids;
 mod iq1;
 mod iq2;
 mod iq3;

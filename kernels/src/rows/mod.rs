@@ -24,6 +24,7 @@ mod kquants;
 mod legacy;
 pub(crate) mod matmul_q8;
 pub(crate) mod panel;
+mod points;
 pub(crate) mod stream;
 
 pub(crate) use act::{ActTile, GroupAct, STRETCH, Wants};
@@ -65,6 +66,7 @@ pub trait RowLanes: Copy {
 
     fn and(self, b: Self) -> Self;
     fn or(self, b: Self) -> Self;
+    fn xor(self, b: Self) -> Self;
     /// Shifts of the lane as one 32-bit number.
     fn shl(self, n: i32) -> Self;
     fn shr(self, n: i32) -> Self;
@@ -78,6 +80,10 @@ pub trait RowLanes: Copy {
     fn look_up(self, table: Self) -> Self;
     /// Byte `j` is 255 where bit `4 * i + j` of the lane is set, else 0.
     fn bit_mask(self, i: usize) -> Self;
+    /// Bit 0 of byte `j`, clear before, is set where bit `4 * i + j` of `bits` is.
+    fn flag(self, bits: Self, i: usize) -> Self;
+    /// Each lane, modulo `N`, replaced by that element of the table; `N` is a power of two.
+    fn pick<const N: usize>(self, table: &[u32; N]) -> Self;
     /// RowLanes as signed numbers.
     fn float(self) -> Self::Floats;
     /// The lower halves of the lanes as half-precision numbers.
@@ -157,11 +163,15 @@ pub trait Sink<V: RowLanes> {
     /// # Safety
     /// The CPU has the instruction set.
     unsafe fn group(&mut self, g: usize, codes: [V; 8]);
+
+    /// The scale of group `g` before its codes, from a format that keeps the two together.
+    fn scale(&mut self, g: usize, s: V::Floats);
 }
 
 /// A format that is unpacked with rows in the lanes.
 pub trait RowBlock: QuantBlock {
-    /// Scales of the first `groups` groups at `rows`: of one block, or of several when a block is one group.
+    /// Scales of the first `groups` groups at `rows`: of one block, or of several when a block is one group. A format
+    /// may leave them to [`Sink::scale`].
     ///
     /// # Safety
     /// The CPU has the instruction set, and each row has the blocks of that many groups.

@@ -13,7 +13,7 @@ pub const fn group_vectors<B: QuantBlock>() -> usize {
 
 /// Groups are laid into a panel, as many vectors each as [`group_vectors`] says.
 struct Panel<'a, V: RowLanes, B> {
-    scales: &'a ChunkScales<V>,
+    scales: &'a mut ChunkScales<V>,
     /// The chunk's place in the panel.
     to: *mut V,
     block: PhantomData<B>,
@@ -37,6 +37,11 @@ impl<V: RowLanes, B: RowBlock> Sink<V> for Panel<'_, V, B> {
             }
         }
     }
+
+    #[inline(always)]
+    fn scale(&mut self, g: usize, s: V::Floats) {
+        self.scales.s[g] = [s; 2];
+    }
 }
 
 /// Unpacks the first `groups` groups at `rows`, at most [`CHUNK`], to a panel.
@@ -50,7 +55,7 @@ pub unsafe fn unpack<V: RowLanes, B: RowBlock>(rows: Rows, groups: usize, to: *m
         let zero = V::Floats::splat(0.0);
         let mut scales = ChunkScales { s: [[zero; 2]; CHUNK], m: [[zero; 2]; CHUNK] };
         B::row_scales::<V>(rows, groups, &mut scales);
-        B::row_codes(rows, groups, &mut Panel::<V, B> { scales: &scales, to, block: PhantomData });
+        B::row_codes(rows, groups, &mut Panel::<V, B> { scales: &mut scales, to, block: PhantomData });
     }
 }
 

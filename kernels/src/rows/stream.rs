@@ -7,7 +7,7 @@ use core::marker::PhantomData;
 
 /// Groups are multiplied as they come.
 struct Multiply<'a, V: RowLanes, B> {
-    scales: &'a ChunkScales<V>,
+    scales: &'a mut ChunkScales<V>,
     /// The chunk's activations.
     act: *const GroupAct,
     x: *const i8,
@@ -48,6 +48,11 @@ impl<V: RowLanes, B: RowBlock> Sink<V> for Multiply<'_, V, B> {
             self.y = y;
         }
     }
+
+    #[inline(always)]
+    fn scale(&mut self, g: usize, s: V::Floats) {
+        self.scales.s[g] = [s; 2];
+    }
 }
 
 /// One vector of weight rows times the row of activations `x` of as many groups as `act`, to `y`.
@@ -66,7 +71,7 @@ pub unsafe fn stream<V: RowLanes, B: RowBlock>(rows: Rows, x: *const i8, act: &[
             let at = first / B::GROUPS * size_of::<B>();
             B::row_scales::<V>(rows.at(at), count, &mut scales);
             let mut sink = Multiply::<V, B> {
-                scales: &scales,
+                scales: &mut scales,
                 act: act.as_ptr().add(first),
                 x: x.add(first * GROUP),
                 ahead: rows.ptr.wrapping_add(V::N * (rows.stride + at)),
