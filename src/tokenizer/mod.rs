@@ -6,6 +6,7 @@
 
 mod alphabet;
 mod cased_table;
+pub mod chat;
 mod decode;
 mod hash;
 mod index;

@@ -3,6 +3,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use qorus::Code;
 use qorus::gguf::Gguf;
@@ -16,6 +17,10 @@ thread_local! {
     static COUNT: Cell<usize> = const { Cell::new(0) };
 }
 
+/// The same of the whole process.
+static ALL_LIVE: AtomicUsize = AtomicUsize::new(0);
+static ALL_PEAK: AtomicUsize = AtomicUsize::new(0);
+
 // SAFETY: all calls go to the system's allocator; counting allocates nothing.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
@@ -23,12 +28,15 @@ unsafe impl GlobalAlloc for Counting {
         LIVE.set(live);
         PEAK.set(PEAK.get().max(live));
         COUNT.set(COUNT.get() + 1);
+        let all = ALL_LIVE.fetch_add(layout.size(), Relaxed) + layout.size();
+        ALL_PEAK.fetch_max(all, Relaxed);
         // SAFETY: as this function's own.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
         LIVE.set(LIVE.get().saturating_sub(layout.size()));
+        ALL_LIVE.fetch_sub(layout.size(), Relaxed);
         // SAFETY: as this function's own.
         unsafe { System.dealloc(at, layout) }
     }
@@ -70,6 +78,14 @@ pub fn without_allocating<T>(call: impl FnOnce() -> T) -> T {
     let result = call();
     assert_eq!(COUNT.get() - before, 0, "allocations");
     result
+}
+
+/// What `call` gives, and the most bytes that the whole process held meanwhile beyond those before.
+pub fn peak_of_all<T>(call: impl FnOnce() -> T) -> (T, usize) {
+    let before = ALL_LIVE.load(Relaxed);
+    ALL_PEAK.store(before, Relaxed);
+    let result = call();
+    (result, ALL_PEAK.load(Relaxed).saturating_sub(before))
 }
 
 /// What `call` gives, and the bytes that live on this thread's account after it.
