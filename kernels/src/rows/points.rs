@@ -101,7 +101,7 @@ pub unsafe fn eights<V: RowLanes>(points: [V; 4], signs: V, codes: &[i8; 16]) ->
     // SAFETY: promised by the caller.
     let (nibble, codes) = unsafe { (V::splat(0x0f0f_0f0f), V::table(codes)) };
     each8!(i => {
-        let point = if i % 2 == 0 { points[i / 2] } else { points[i / 2].shr(4) };
+        let point = if i.is_multiple_of(2) { points[i / 2] } else { points[i / 2].shr(4) };
         point.and(nibble).flag(signs, i).look_up(codes)
     })
 }
