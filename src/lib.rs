@@ -17,3 +17,7 @@ pub mod tokenizer;
 
 pub use error::{Code, Error, Result};
 pub use qorus_kernels::{self as kernels, Isa, Type};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

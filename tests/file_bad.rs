@@ -43,7 +43,7 @@ fn no_permission() {
     use std::os::unix::fs::PermissionsExt;
     let dir = Dir::new("no-permission");
     let path = dir.file("secret.gguf", &small::bytes());
-    fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o0)).unwrap();
     // SAFETY: changes nothing but how this thread sees files.
     let before = unsafe { libc::setfsuid(65534) } as libc::uid_t;
     refuse_path(&path, Code::Io, &["secret.gguf", "ermission denied"]);

@@ -55,7 +55,7 @@ fn counts_of_blocks_and_heads() {
 #[test]
 fn the_vocabulary_is_as_long_as_the_embedding() {
     refuse(Code::Format, &["token_embd.weight", "264", "3"], |w| {
-        w.put_strings("tokenizer.ggml.tokens", &["a", "b", "c"])?;
+        w.put_strings("tokenizer.ggml.tokens", ["a", "b", "c"])?;
         w.put("tokenizer.ggml.scores", &[0.0f32; 3][..])?.put("tokenizer.ggml.token_type", &[1i32; 3][..]).map(|_| ())
     });
 }

@@ -26,6 +26,11 @@ impl Interrupt {
         }
     }
 
+    /// As if it had been pressed, so that the next Ctrl-C ends the program, or had not.
+    pub fn set(&self, pressed: bool) {
+        self.0.store(pressed, Relaxed);
+    }
+
     /// Whether it was pressed.
     pub fn happened(&self) -> bool {
         self.0.load(Relaxed)

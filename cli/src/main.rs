@@ -5,6 +5,7 @@
 mod allocations;
 mod args;
 mod bench;
+mod chat;
 mod convert;
 #[cfg(feature = "default-model")]
 mod embedded;
@@ -29,6 +30,8 @@ use std::process::ExitCode;
 enum Command {
     /// Continue a text.
     Run(run::Args),
+    /// Talk with a model, through its own template.
+    Chat(chat::Args),
     /// Turn text into token ids, or back.
     Tokenize(tokenize::Args),
     /// Show what a file holds: metadata, tensors, types, sizes.
@@ -50,6 +53,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Command::parse() {
         Command::Run(args) => run::main(args),
+        Command::Chat(args) => chat::main(args),
         Command::Tokenize(args) => tokenize::main(args),
         Command::Inspect(args) => inspect::main(args),
         Command::Plan(args) => plan::main(args),

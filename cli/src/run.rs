@@ -9,7 +9,7 @@ use crate::sink::Sink;
 use qorus::Code;
 use qorus::engine::generate::Timing;
 use qorus::engine::{self, Context, ContextParams, Generate, Outcome, Runtime};
-use qorus::tokenizer::Encode;
+use qorus::tokenizer::{Encode, Tokenizer};
 use serde_json::json;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
@@ -52,7 +52,7 @@ pub fn main(args: Args) -> Result {
     let interrupt = Interrupt::new()?;
     let runtime = Runtime::new(args.threads.get(), None)?;
     let model = engine::Model::new(&runtime, args.model.open()?)?;
-    let prompt = prompt(&model, &text, args.special)?;
+    let prompt = prompt(model.tokenizer()?, &text, args.special)?;
     let params_ctx = ContextParams { n_ctx: args.ctx.unwrap_or(0), kv: args.kv.ty, ..ContextParams::default() };
     let mut ctx = Context::new(&model, &params_ctx)?;
     let n_ctx = ctx.params().n_ctx;
@@ -100,8 +100,7 @@ pub fn main(args: Args) -> Result {
 }
 
 /// The prompt's tokens. What goes behind a whole text is left out: the text goes on.
-fn prompt(model: &engine::Model, text: &str, special: bool) -> Result<Vec<u32>> {
-    let tokenizer = model.tokenizer()?;
+pub fn prompt(tokenizer: &Tokenizer, text: &str, special: bool) -> Result<Vec<u32>> {
     let mut ids = Vec::new();
     tokenizer.encode_each(text, Encode { bos: true, special }, |id| {
         ids.push(id);

@@ -197,7 +197,7 @@ impl Context {
     /// sequence 0, and keeps the results of all: `n` is at most `n_outputs`.
     pub fn forward_rows(&mut self, x: &[f32]) -> Result<()> {
         let width = self.model.graph.in_width;
-        if width == 0 || x.len() % width != 0 {
+        if width == 0 || !x.len().is_multiple_of(width) {
             fail!(Shape, "{} elements do not make rows of {width}", x.len());
         }
         let (rows, p) = (x.len() / width, &self.layout.params);

@@ -127,6 +127,7 @@ impl Need {
 
     /// As a frame on top that needs `inner` and is dropped again.
     #[must_use]
+    #[allow(clippy::should_implement_trait)] // named as what it is the need of, [`Frame::sub`]
     pub fn sub(self, inner: Need) -> Need {
         Need { now: self.now, peak: self.peak.max(self.now.saturating_add(inner.peak)) }
     }

@@ -291,7 +291,7 @@ mod tests {
             for i in 0..parts {
                 let p = part(items, unit, i, parts);
                 assert_eq!(p.start, next);
-                assert!(p.is_empty() || p.start % unit == 0);
+                assert!(p.is_empty() || p.start.is_multiple_of(unit));
                 next = p.end;
             }
             assert_eq!(next, items);

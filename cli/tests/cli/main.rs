@@ -2,6 +2,7 @@
 
 mod bad;
 mod bench;
+mod chat;
 mod eval;
 mod files;
 mod run;

@@ -51,7 +51,7 @@ fn a_vocabulary_alone_is_enough() {
     let mut w = Writer::new();
     w.put("general.architecture", "never heard of").unwrap();
     w.put("tokenizer.ggml.model", "llama").unwrap();
-    w.put_strings("tokenizer.ggml.tokens", &["<unk>", "<s>", "</s>", "\u{2581}", "a", "\u{2581}a"]).unwrap();
+    w.put_strings("tokenizer.ggml.tokens", ["<unk>", "<s>", "</s>", "\u{2581}", "a", "\u{2581}a"]).unwrap();
     w.put("tokenizer.ggml.scores", &[0f32, 0.0, 0.0, -1.0, -2.0, -3.0][..]).unwrap();
     w.put("tokenizer.ggml.token_type", &[2i32, 3, 3, 1, 1, 1][..]).unwrap();
     let path = file("vocab.gguf", &w.begin(Vec::new()).unwrap().finish().unwrap());
