@@ -229,9 +229,15 @@ struct Match {
     id: u32,
 }
 
+impl Match {
+    fn rank(&self) -> (usize, std::cmp::Reverse<u32>) {
+        (self.end - self.at, std::cmp::Reverse(self.id))
+    }
+}
+
 impl Finder<'_> {
-    /// Cuts `text` at special tokens. Longer tokens are matched before shorter ones wherever they stand, so a token
-    /// gives way to a longer one that begins inside it; equally long ones are matched from the left.
+    /// Cuts `text` at special tokens. Longer tokens are matched before shorter ones wherever they stand, and of equally
+    /// long ones the lower id, so a token gives way to a better one that begins inside it.
     pub fn cut<'t, E>(&self, text: &'t str, mut each: impl FnMut(Fragment<'t>) -> Result<(), E>) -> Result<(), E> {
         let mut done = 0;
         while let Some(found) = self.next(text.as_bytes(), done) {
@@ -255,7 +261,7 @@ impl Finder<'_> {
     fn next(&self, text: &[u8], from: usize) -> Option<Match> {
         let mut limit = text.len();
         let mut chosen = None;
-        // The leftmost match may give way to a longer one; then only what ends before that one counts.
+        // The leftmost match may give way to a better one; then only what ends before that one counts.
         while let Some(first) = self.leftmost(text, from, limit) {
             let longest = self.outgrow(text, first, limit);
             chosen = Some(longest);
@@ -275,12 +281,12 @@ impl Finder<'_> {
         (from..limit).filter(|&at| heads.has(text[at])).find_map(|at| self.longest(text, at, limit))
     }
 
-    /// The match that `found` gives way to: of those that begin inside it one that is longer, and so on.
+    /// The match that `found` gives way to: of those that begin inside it one that is better, and so on.
     fn outgrow(&self, text: &[u8], mut found: Match, limit: usize) -> Match {
         let mut at = found.at + 1;
-        while at < found.end && found.end - found.at < self.index.longest {
+        while at < found.end {
             match self.longest(text, at, limit) {
-                Some(m) if m.end - m.at > found.end - found.at => found = m,
+                Some(m) if m.rank() > found.rank() => found = m,
                 _ => {}
             }
             at += 1;

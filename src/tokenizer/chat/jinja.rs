@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use minijinja::machinery::{CodeGenerator, Vm, WhitespaceConfig, make_string_output, parse};
-use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Value;
 use minijinja::{AutoEscape, Error as JinjaError, ErrorKind};
 
@@ -140,7 +139,7 @@ fn compiled<T>(
     then: impl for<'s> FnOnce(&minijinja::machinery::Instructions<'s>) -> Outcome<T>,
 ) -> Outcome<T> {
     limits::check(source, WHITE)?;
-    let tree = parse(source, "chat template", SyntaxConfig::default(), WHITE)?;
+    let tree = parse(source, "chat template", Default::default(), WHITE)?;
     let mut compiler = CodeGenerator::new("chat template", source);
     compiler.compile_stmt(&tree);
     let (code, _) = compiler.finish();

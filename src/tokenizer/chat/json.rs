@@ -90,7 +90,8 @@ fn list(
 }
 
 fn quote(text: &str, python: bool, out: &mut String) {
-    let mark = if python && !(text.contains('\'') && !text.contains('"')) { '\'' } else { '"' };
+    let double = !python || (text.contains('\'') && !text.contains('"'));
+    let mark = if double { '"' } else { '\'' };
     out.push(mark);
     for c in text.chars() {
         match c {

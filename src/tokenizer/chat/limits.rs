@@ -9,7 +9,6 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use minijinja::machinery::{Instruction, Instructions, Token, WhitespaceConfig, tokenize};
-use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Value, ValueKind};
 use minijinja::{Error, ErrorKind};
 
@@ -104,7 +103,7 @@ pub(super) fn check(source: &str, white: WhitespaceConfig) -> Result<(), Error> 
     let (mut tags, mut in_tag, mut elifs) = (0, 0, 0);
     // Products of constants are made by the compiler, so a product needs a name, or numbers alone.
     let (mut before, mut sign) = (Operand::Other, None);
-    for token in tokenize(source, false, SyntaxConfig::default(), white) {
+    for token in tokenize(source, false, Default::default(), white) {
         let (token, _) = token?;
         in_tag += 1;
         let operand = match token {

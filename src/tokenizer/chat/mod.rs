@@ -1,6 +1,6 @@
 //! Chat templates: from messages to the text that a model was trained to continue.
 //!
-//! The common ones are recognised and written by [`style`], without allocating. Others are Jinja programs, which the
+//! The common ones are recognised and written by own code, without allocating. Others are Jinja programs, which the
 //! feature `jinja` runs within bounds of steps and memory.
 
 #[cfg(feature = "jinja")]
