@@ -14,12 +14,28 @@ mod capi {
     use std::path::Path;
 
     /// The files of the ABI, in the order of the header.
-    const SOURCES: [&str; 9] =
-        ["error", "version", "runtime", "model", "tokenizer", "context", "batch", "sampler", "generate"];
+    const SOURCES: [&str; 15] = [
+        "ffi/error",
+        "ffi/version",
+        "ffi/runtime",
+        "ffi/model",
+        "ffi/tokenizer",
+        "ffi/context",
+        "ffi/batch",
+        "ffi/sampler",
+        "ffi/generate",
+        "ffi/arena",
+        "tensor/mod",
+        "tensor/dlpack",
+        "ffi/tensor",
+        "ffi/ops",
+        "ffi/builder",
+    ];
 
     pub fn build() {
         println!("cargo:rerun-if-changed=cbindgen.toml");
         println!("cargo:rerun-if-changed=src/ffi");
+        println!("cargo:rerun-if-changed=src/tensor");
         let number = |key: &str| env::var(key).ok().and_then(|v| v.parse::<u32>().ok()).expect("cargo sets versions");
         let (major, minor) = (number("CARGO_PKG_VERSION_MAJOR"), number("CARGO_PKG_VERSION_MINOR"));
         // Before 1.0 every minor version may break the ABI; src/ffi/version.rs computes the same number.
@@ -37,7 +53,7 @@ mod capi {
         ));
         let mut builder = cbindgen::Builder::new().with_config(config);
         for source in SOURCES {
-            builder = builder.with_src(ffi.join(source).with_extension("rs"));
+            builder = builder.with_src(root.join("src").join(source).with_extension("rs"));
         }
         let header = Path::new(&env::var("OUT_DIR").expect("cargo sets OUT_DIR")).join("qorus.h");
         builder.generate().expect("cbindgen understands src/ffi").write_to_file(&header);

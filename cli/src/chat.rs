@@ -10,8 +10,8 @@ use crate::run::prompt;
 use crate::sink::Sink;
 use qorus::Code;
 use qorus::engine::{self, Context, ContextParams, Generate, Outcome, Runtime};
-use qorus::tokenizer::chat::{Chat, Message};
 use qorus::tokenizer::Tokenizer;
+use qorus::tokenizer::chat::{Chat, Message};
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::sync::Arc;
 

@@ -35,11 +35,13 @@ pub struct Context {
 #[derive(Clone, Copy)]
 enum Input<'a> {
     Tokens(&'a [Token]),
-    /// Tokens that continue sequence `seq` at `pos`; the logits after the last of the whole text are wanted.
+    /// Tokens that continue sequence `seq` at `pos`; wanted are the logits after all of them, or after the last if that
+    /// is the last of the whole text.
     Text {
         ids: &'a [u32],
         seq: u32,
         pos: u32,
+        all: bool,
         last: bool,
     },
     /// Rows of `width` that continue sequence 0 at `pos`; all results are wanted.
@@ -63,8 +65,8 @@ impl<'a> Input<'a> {
         let on = range.start as u32;
         match *self {
             Input::Tokens(batch) => Input::Tokens(&batch[range]),
-            Input::Text { ids, seq, pos, last } => {
-                Input::Text { seq, pos: pos + on, last: last && range.end == ids.len(), ids: &ids[range] }
+            Input::Text { ids, seq, pos, all, last } => {
+                Input::Text { seq, pos: pos + on, all, last: last && range.end == ids.len(), ids: &ids[range] }
             }
             Input::Rows { x, width, pos } => {
                 Input::Rows { x: &x[range.start * width..range.end * width], width, pos: pos + on }
@@ -76,8 +78,8 @@ impl<'a> Input<'a> {
     fn token(&self, i: usize) -> Token {
         match *self {
             Input::Tokens(batch) => batch[i],
-            Input::Text { ids, seq, pos, last } => {
-                Token { id: ids[i], seq, pos: pos + i as u32, logits: last && i + 1 == ids.len() }
+            Input::Text { ids, seq, pos, all, last } => {
+                Token { id: ids[i], seq, pos: pos + i as u32, logits: all || last && i + 1 == ids.len() }
             }
             Input::Rows { pos, .. } => Token { id: 0, seq: 0, pos: pos + i as u32, logits: true },
         }
@@ -120,7 +122,7 @@ impl Context {
         let threads = model.runtime.pool.len();
         Plan {
             weights_mapped: model.gguf.as_ref().map_or(0, |g| g.file_bytes() as usize),
-            weights_resident: model.store.resident.len() * size_of::<f32>(),
+            weights_resident: model.store.reserved(),
             tokenizer: model.tokenizer.as_ref().map_or(0, |t| t.reserved()),
             threads: (threads - 1) * threads::STACK_BYTES,
             ..layout.context_plan(threads)
@@ -173,6 +175,19 @@ impl Context {
 
     /// Appends tokens to sequence `seq` and keeps the logits after the last one. Errors as [`Context::decode`].
     pub fn append(&mut self, seq: usize, ids: &[u32]) -> Result<()> {
+        self.append_text(seq, ids, false)
+    }
+
+    /// As [`Context::append`], keeping the logits after each of the tokens: at most `n_outputs` of them.
+    pub fn append_all(&mut self, seq: usize, ids: &[u32]) -> Result<()> {
+        let most = self.layout.params.n_outputs;
+        if ids.len() > most {
+            fail!(InvalidArgument, "{} tokens want logits, the context keeps those of {most}", ids.len());
+        }
+        self.append_text(seq, ids, true)
+    }
+
+    fn append_text(&mut self, seq: usize, ids: &[u32], all: bool) -> Result<()> {
         let vocab = self.vocab()?;
         let p = &self.layout.params;
         if seq >= p.n_seqs {
@@ -190,7 +205,7 @@ impl Context {
                 p.n_ctx
             );
         }
-        self.compute(Input::Text { ids, seq: seq as u32, pos, last: true })
+        self.compute(Input::Text { ids, seq: seq as u32, pos, all, last: true })
     }
 
     /// Computes rows `[n][in_width]` of a model whose first layer is not an embedding, as the continuation of

@@ -15,12 +15,16 @@ mod boundary;
 mod handle;
 mod params;
 
+pub mod arena;
 pub mod batch;
+pub mod builder;
 pub mod context;
 pub mod error;
 pub mod generate;
 pub mod model;
+pub mod ops;
 pub mod runtime;
 pub mod sampler;
+pub mod tensor;
 pub mod tokenizer;
 pub mod version;

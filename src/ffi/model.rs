@@ -168,7 +168,7 @@ impl Loaded {
     /// A model that is ready, its bytes charged to the runtime.
     pub fn new(runtime: &Arc<Shared>, engine: Arc<Model>) -> Result<Arc<Loaded>> {
         let tokenizer = engine.tokenizer.as_ref().map_or(0, |t| t.reserved());
-        let charge = runtime.charge(engine.store.resident.len() * size_of::<f32>() + tokenizer, "the model")?;
+        let charge = runtime.charge(engine.store.reserved() + tokenizer, "the model")?;
         Ok(Arc::new(Loaded { runtime: Arc::clone(runtime), engine, charge }))
     }
 }

@@ -90,6 +90,11 @@ impl Owned {
         Ok(Owned { lines, len })
     }
 
+    /// Bytes in memory, whole lines.
+    pub fn reserved(&self) -> usize {
+        self.lines.len() * size_of::<Line>()
+    }
+
     /// The bytes.
     pub fn bytes(&self) -> &[u8] {
         &bytemuck::cast_slice(&self.lines)[..self.len]
@@ -118,6 +123,15 @@ pub struct Store {
 }
 
 impl Store {
+    /// Bytes of all that is not in a file.
+    pub fn reserved(&self) -> usize {
+        let own = match &self.tensors {
+            Tensors::File(_) => 0,
+            Tensors::Own(own) => own.iter().map(Owned::reserved).sum(),
+        };
+        own + self.resident.len() * size_of::<f32>()
+    }
+
     /// A weight's bytes. They were checked to be there when the weight was made.
     pub fn matrix(&self, w: &Weight) -> Result<Matrix<'_>> {
         let tensor = match &self.tensors {

@@ -9,7 +9,7 @@ pub mod save;
 
 pub use arena::Arena;
 pub use plan::Plan;
-pub use region::{Frame, Need, Region};
+pub use region::{Frame, Need, Region, with_bytes};
 
 /// Every buffer starts at a multiple of this: a cache line, and the widest vector register.
 pub const ALIGN: usize = 64;

@@ -71,6 +71,12 @@ pub struct Frame<'a> {
     high: &'a Cell<usize>,
 }
 
+/// Runs `f` with a frame over memory of somebody else. What precedes its first multiple of [`ALIGN`] is left out.
+pub fn with_bytes<R>(bytes: &mut [u8], f: impl FnOnce(&mut Frame<'_>) -> R) -> R {
+    let skip = bytes.as_ptr().align_offset(ALIGN).min(bytes.len());
+    f(&mut Frame { rest: &mut bytes[skip..], used: 0, high: &Cell::new(0) })
+}
+
 impl<'a> Frame<'a> {
     /// A buffer of `len` elements that lives as long as this frame's borrow.
     pub fn take<T: Pod>(&mut self, len: usize) -> Result<&'a mut [T]> {

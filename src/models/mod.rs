@@ -4,6 +4,7 @@ pub mod builder;
 pub mod decoder;
 pub mod gemma;
 pub mod graph;
+pub mod hand;
 pub mod llama;
 pub mod phi;
 pub mod qwen;
@@ -11,6 +12,7 @@ pub mod rope;
 
 pub use builder::Builder;
 pub use graph::{Graph, Load};
+pub use hand::Hand;
 
 use crate::error::{Result, fail};
 use crate::gguf::Gguf;

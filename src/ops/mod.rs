@@ -9,6 +9,7 @@ pub mod elementwise;
 pub mod matmul;
 pub mod norm;
 pub mod rope;
+pub mod tensors;
 
 use crate::error::{Result, fail};
 use crate::threads::{Pool, Shards};
