@@ -118,20 +118,16 @@ impl RowLanes for V8 {
     }
 
     #[inline(always)]
-    fn bit_mask(self, i: usize) -> Self {
+    fn flag<const FLAG: i8>(self, bits: Self, i: usize) -> Self {
         // SAFETY: a vector exists, so the instruction set does.
         unsafe {
-            let bits = own_bits(i);
-            V8(_mm256_cmpeq_epi8(_mm256_and_si256(spread(self.0, i), bits), bits))
-        }
-    }
-
-    #[inline(always)]
-    fn flag(self, bits: Self, i: usize) -> Self {
-        // SAFETY: a vector exists, so the instruction set does.
-        unsafe {
-            let found = _mm256_and_si256(spread(bits.0, i), own_bits(i));
-            V8(_mm256_or_si256(self.0, _mm256_min_epu8(found, _mm256_set1_epi8(1))))
+            // Byte i / 2 of each lane in all its bytes, of which each looks at its own bit of the upper four: what it
+            // finds is no less than the flag.
+            let bits = if i % 2 == 0 { _mm256_slli_epi32::<4>(bits.0) } else { bits.0 };
+            let lanes = _mm256_broadcastsi128_si256(_mm_setr_epi32(0, 0x0404_0404, 0x0808_0808, 0x0c0c_0c0c));
+            let spread = _mm256_shuffle_epi8(bits, _mm256_add_epi8(_mm256_set1_epi8((i / 2) as i8), lanes));
+            let found = _mm256_and_si256(spread, _mm256_set1_epi32(0x8040_2010_u32 as i32));
+            V8(_mm256_or_si256(self.0, _mm256_min_epu8(found, _mm256_set1_epi8(FLAG))))
         }
     }
 
@@ -249,29 +245,6 @@ fn keep(values: &mut [__m256i]) {
         // SAFETY: no instruction at all.
         unsafe { core::arch::asm!("/* {} */", inout(ymm_reg) * v, options(nostack, preserves_flags)) };
     }
-}
-
-/// Byte `i / 2` of each lane in all its bytes.
-///
-/// # Safety
-/// The CPU has AVX2.
-#[inline(always)]
-unsafe fn spread(v: __m256i, i: usize) -> __m256i {
-    // SAFETY: promised by the caller.
-    unsafe {
-        let lanes = _mm256_broadcastsi128_si256(_mm_setr_epi32(0, 0x0404_0404, 0x0808_0808, 0x0c0c_0c0c));
-        _mm256_shuffle_epi8(v, _mm256_add_epi8(_mm256_set1_epi8((i / 2) as i8), lanes))
-    }
-}
-
-/// The bit that each byte of a lane looks at in what [`spread`] gives it: the lower or the upper four.
-///
-/// # Safety
-/// The CPU has AVX2.
-#[inline(always)]
-unsafe fn own_bits(i: usize) -> __m256i {
-    // SAFETY: promised by the caller.
-    unsafe { _mm256_set1_epi32(if i & 1 == 0 { 0x0804_0201 } else { 0x8040_2010_u32 as i32 }) }
 }
 
 /// Four activations in every lane.

@@ -118,15 +118,16 @@ impl RowLanes for V16 {
     }
 
     #[inline(always)]
-    fn bit_mask(self, i: usize) -> Self {
+    fn flag<const FLAG: i8>(self, bits: Self, i: usize) -> Self {
         // SAFETY: a vector exists, so the instruction set does.
-        V16(unsafe { _mm512_movm_epi8(mask(self.0, i)) })
-    }
-
-    #[inline(always)]
-    fn flag(self, bits: Self, i: usize) -> Self {
-        // SAFETY: a vector exists, so the instruction set does.
-        V16(unsafe { _mm512_mask_add_epi8(self.0, mask(bits.0, i), self.0, _mm512_set1_epi8(1)) })
+        unsafe {
+            // Byte i / 2 of each lane in all its bytes, of which each looks at its own bit.
+            let lanes = _mm512_broadcast_i32x4(_mm_setr_epi32(0, 0x0404_0404, 0x0808_0808, 0x0c0c_0c0c));
+            let spread = _mm512_shuffle_epi8(bits.0, _mm512_add_epi8(_mm512_set1_epi8((i / 2) as i8), lanes));
+            let own = _mm512_set1_epi32(if i % 2 == 0 { 0x0804_0201 } else { 0x8040_2010_u32 as i32 });
+            let found = _mm512_test_epi8_mask(spread, own);
+            V16(_mm512_mask_add_epi8(self.0, found, self.0, _mm512_set1_epi8(FLAG)))
+        }
     }
 
     #[inline(always)]
@@ -206,21 +207,6 @@ impl RowLanes for V16 {
     unsafe fn prefetch(p: *const u8) {
         // SAFETY: a hint that reads nothing.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) };
-    }
-}
-
-/// Bits `4 * i..4 * i + 4` of each lane, one for each of its bytes.
-///
-/// # Safety
-/// The CPU has AVX-512.
-#[inline(always)]
-unsafe fn mask(v: __m512i, i: usize) -> __mmask64 {
-    // SAFETY: promised by the caller.
-    unsafe {
-        // Byte i / 2 of each lane in all its bytes, of which each looks at its own bit.
-        let lanes = _mm512_broadcast_i32x4(_mm_setr_epi32(0, 0x0404_0404, 0x0808_0808, 0x0c0c_0c0c));
-        let spread = _mm512_shuffle_epi8(v, _mm512_add_epi8(_mm512_set1_epi8((i / 2) as i8), lanes));
-        _mm512_test_epi8_mask(spread, _mm512_set1_epi32(if i & 1 == 0 { 0x0804_0201 } else { 0x8040_2010_u32 as i32 }))
     }
 }
 

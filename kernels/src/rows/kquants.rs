@@ -186,12 +186,14 @@ impl RowBlock for Q3_K {
     unsafe fn row_codes<V: RowLanes>(rows: Rows, _: usize, sink: &mut impl Sink<V>) {
         // SAFETY: the reads stay inside `hmask` and `qs`.
         unsafe {
-            let (two, one) = (V::splat(0x0303_0303), V::splat(0x0101_0101));
-            let mut high = load32::<V>(rows.at(offset_of!(Q3_K, hmask)));
+            let (two, four) = (V::splat(0x0303_0303), V::splat(0x0404_0404));
+            let high = load32::<V>(rows.at(offset_of!(Q3_K, hmask)));
             for half in 0..2 {
                 let mut qs = load32::<V>(rows.at(offset_of!(Q3_K, qs) + 32 * half));
+                // The high bit of the first group comes to lie at bit 2, whence each shift brings that of the next.
+                let mut high = if half == 0 { each8!(i => high[i].shl(2)) } else { each8!(i => high[i].shr(2)) };
                 for g in 0..4 {
-                    sink.group(4 * half + g, each8!(i => qs[i].and(two).or(high[i].and(one).shl(2))));
+                    sink.group(4 * half + g, each8!(i => qs[i].and(two).or(high[i].and(four))));
                     (qs, high) = (each8!(i => qs[i].shr(2)), each8!(i => high[i].shr(1)));
                 }
             }

@@ -22,8 +22,8 @@ pub(super) unsafe fn nibbles<V: RowLanes>(rows: Rows) -> [V; 8] {
 #[inline(always)]
 unsafe fn five_bits<V: RowLanes>(qs: Rows, qh: Rows) -> [V; 8] {
     // SAFETY: promised by the caller.
-    let (codes, qh, sixteen) = unsafe { (nibbles::<V>(qs), V::load4(qh), V::splat(0x1010_1010)) };
-    each8!(i => codes[i].or(qh.bit_mask(i).and(sixteen)))
+    let (codes, qh) = unsafe { (nibbles::<V>(qs), V::load4(qh)) };
+    each8!(i => codes[i].flag::<16>(qh, i))
 }
 
 /// Implements [`RowBlock`] for blocks of one group that begin with `d`, and `m` if they have it.

@@ -78,10 +78,8 @@ pub trait RowLanes: Copy {
     fn add32(self, b: Self) -> Self;
     /// Each byte (0 to 15) replaced by that byte of the table.
     fn look_up(self, table: Self) -> Self;
-    /// Byte `j` is 255 where bit `4 * i + j` of the lane is set, else 0.
-    fn bit_mask(self, i: usize) -> Self;
-    /// Bit 0 of byte `j`, clear before, is set where bit `4 * i + j` of `bits` is.
-    fn flag(self, bits: Self, i: usize) -> Self;
+    /// `FLAG`, a bit up to 16 and clear before, is set in byte `j` where bit `4 * i + j` of `bits` is.
+    fn flag<const FLAG: i8>(self, bits: Self, i: usize) -> Self;
     /// Each lane, modulo `N`, replaced by that element of the table; `N` is a power of two.
     fn pick<const N: usize>(self, table: &[u32; N]) -> Self;
     /// RowLanes as signed numbers.

@@ -101,8 +101,8 @@ pub unsafe fn eights<V: RowLanes>(points: [V; 4], signs: V, codes: &[i8; 16]) ->
     // SAFETY: promised by the caller.
     let (nibble, codes) = unsafe { (V::splat(0x0f0f_0f0f), V::table(codes)) };
     each8!(i => {
-        let point = if i.is_multiple_of(2) { points[i / 2] } else { points[i / 2].shr(4) };
-        point.and(nibble).flag(signs, i).look_up(codes)
+        let point = if i % 2 == 0 { points[i / 2] } else { points[i / 2].shr(4) };
+        point.and(nibble).flag::<1>(signs, i).look_up(codes)
     })
 }
 
@@ -114,7 +114,7 @@ pub unsafe fn eights<V: RowLanes>(points: [V; 4], signs: V, codes: &[i8; 16]) ->
 pub unsafe fn fours<V: RowLanes>(low: [V; 4], high: [V; 4], signs: V, codes: &[i8; 16]) -> [V; 8] {
     // SAFETY: promised by the caller.
     let codes = unsafe { V::table(codes) };
-    each8!(i => (if i < 4 { low[i] } else { high[i - 4] }).flag(signs, i).look_up(codes))
+    each8!(i => (if i < 4 { low[i] } else { high[i - 4] }).flag::<1>(signs, i).look_up(codes))
 }
 
 /// The sign bits of a group whose word has four times seven of them, from bit 0 on.
