@@ -103,6 +103,7 @@ impl RowLanes for V8 {
         xor(b) => _mm256_xor_si256;
         sub8(b) => _mm256_sub_epi8;
         add32(b) => _mm256_add_epi32;
+        mul16(b) => _mm256_mullo_epi16;
     }
 
     shifts! {
@@ -118,16 +119,27 @@ impl RowLanes for V8 {
     }
 
     #[inline(always)]
-    fn flag<const FLAG: i8>(self, bits: Self, i: usize) -> Self {
+    fn fifth(self, bits: Self, i: usize) -> Self {
         // SAFETY: a vector exists, so the instruction set does.
         unsafe {
             // Byte i / 2 of each lane in all its bytes, of which each looks at its own bit of the upper four: what it
             // finds is no less than the flag.
-            let bits = if i % 2 == 0 { _mm256_slli_epi32::<4>(bits.0) } else { bits.0 };
+            let bits = if i.is_multiple_of(2) { _mm256_slli_epi32::<4>(bits.0) } else { bits.0 };
             let lanes = _mm256_broadcastsi128_si256(_mm_setr_epi32(0, 0x0404_0404, 0x0808_0808, 0x0c0c_0c0c));
             let spread = _mm256_shuffle_epi8(bits, _mm256_add_epi8(_mm256_set1_epi8((i / 2) as i8), lanes));
             let found = _mm256_and_si256(spread, _mm256_set1_epi32(0x8040_2010_u32 as i32));
-            V8(_mm256_or_si256(self.0, _mm256_min_epu8(found, _mm256_set1_epi8(FLAG))))
+            V8(_mm256_or_si256(self.0, _mm256_min_epu8(found, _mm256_set1_epi8(16))))
+        }
+    }
+
+    #[inline(always)]
+    fn twice(self, j: usize) -> Self {
+        // SAFETY: a vector exists, so the instruction set does.
+        unsafe {
+            // Indices above 127 give zero.
+            let lanes = _mm256_broadcastsi128_si256(_mm_setr_epi32(0, 0x0004_0004, 0x0008_0008, 0x000c_000c));
+            let bytes = _mm256_add_epi8(lanes, _mm256_set1_epi16(0x8000_u16 as i16 | j as i16));
+            V8(_mm256_shuffle_epi8(self.0, bytes))
         }
     }
 

@@ -103,6 +103,7 @@ impl RowLanes for V16 {
         xor(b) => _mm512_xor_si512;
         sub8(b) => _mm512_sub_epi8;
         add32(b) => _mm512_add_epi32;
+        mul16(b) => _mm512_mullo_epi16;
     }
 
     shifts! {
@@ -118,15 +119,26 @@ impl RowLanes for V16 {
     }
 
     #[inline(always)]
-    fn flag<const FLAG: i8>(self, bits: Self, i: usize) -> Self {
+    fn fifth(self, bits: Self, i: usize) -> Self {
         // SAFETY: a vector exists, so the instruction set does.
         unsafe {
             // Byte i / 2 of each lane in all its bytes, of which each looks at its own bit.
             let lanes = _mm512_broadcast_i32x4(_mm_setr_epi32(0, 0x0404_0404, 0x0808_0808, 0x0c0c_0c0c));
             let spread = _mm512_shuffle_epi8(bits.0, _mm512_add_epi8(_mm512_set1_epi8((i / 2) as i8), lanes));
-            let own = _mm512_set1_epi32(if i % 2 == 0 { 0x0804_0201 } else { 0x8040_2010_u32 as i32 });
+            let own = _mm512_set1_epi32(if i.is_multiple_of(2) { 0x0804_0201 } else { 0x8040_2010_u32 as i32 });
             let found = _mm512_test_epi8_mask(spread, own);
-            V16(_mm512_mask_add_epi8(self.0, found, self.0, _mm512_set1_epi8(FLAG)))
+            V16(_mm512_mask_add_epi8(self.0, found, self.0, _mm512_set1_epi8(16)))
+        }
+    }
+
+    #[inline(always)]
+    fn twice(self, j: usize) -> Self {
+        // SAFETY: a vector exists, so the instruction set does.
+        unsafe {
+            // Indices above 127 give zero.
+            let lanes = _mm512_broadcast_i32x4(_mm_setr_epi32(0, 0x0004_0004, 0x0008_0008, 0x000c_000c));
+            let bytes = _mm512_add_epi8(lanes, _mm512_set1_epi16(0x8000_u16 as i16 | j as i16));
+            V16(_mm512_shuffle_epi8(self.0, bytes))
         }
     }
 

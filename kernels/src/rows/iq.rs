@@ -210,7 +210,7 @@ impl RowBlock for IQ3_S {
     }
 }
 
-/// Codes of four points of IQ1 with the third bits of their shifts at bit 31 of `shift`: `8 n`, and 2 where that is clear.
+/// Codes of four points of IQ1: `8 n`, and 2 more unless the point is shifted down, which bit 31 of its `shift` says.
 ///
 /// # Safety
 /// The CPU has the instruction set of `V`.
@@ -219,7 +219,7 @@ unsafe fn shifted<V: RowLanes>(points: [V; 4], shift: [V; 4]) -> [V; 8] {
     // SAFETY: promised by the caller.
     let (point, two) = unsafe { (V::splat(0x1818_1818), V::splat(0x0202_0202)) };
     each8!(i => {
-        let n = if i.is_multiple_of(2) { points[i / 2].shl(2) } else { points[i / 2].shr(2) };
+        let n = if i.is_multiple_of(2) { points[i / 2].shl(3) } else { points[i / 2].shr(1) };
         n.and(point).or(two.sub8(shift[i / 2].sar(31).and(two)))
     })
 }

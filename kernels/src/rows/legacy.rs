@@ -23,7 +23,7 @@ pub(super) unsafe fn nibbles<V: RowLanes>(rows: Rows) -> [V; 8] {
 unsafe fn five_bits<V: RowLanes>(qs: Rows, qh: Rows) -> [V; 8] {
     // SAFETY: promised by the caller.
     let (codes, qh) = unsafe { (nibbles::<V>(qs), V::load4(qh)) };
-    each8!(i => codes[i].flag::<16>(qh, i))
+    each8!(i => codes[i].fifth(qh, i))
 }
 
 /// Implements [`RowBlock`] for blocks of one group that begin with `d`, and `m` if they have it.

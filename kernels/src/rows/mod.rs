@@ -78,8 +78,12 @@ pub trait RowLanes: Copy {
     fn add32(self, b: Self) -> Self;
     /// Each byte (0 to 15) replaced by that byte of the table.
     fn look_up(self, table: Self) -> Self;
-    /// `FLAG`, a bit up to 16 and clear before, is set in byte `j` where bit `4 * i + j` of `bits` is.
-    fn flag<const FLAG: i8>(self, bits: Self, i: usize) -> Self;
+    /// Bit 4 of byte `j`, clear before, is set where bit `4 * i + j` of `bits` is.
+    fn fifth(self, bits: Self, i: usize) -> Self;
+    /// Byte `j` of each lane as a number of 16 bits, in both halves.
+    fn twice(self, j: usize) -> Self;
+    /// Products of the halves of the lanes, cut to 16 bits.
+    fn mul16(self, b: Self) -> Self;
     /// Each lane, modulo `N`, replaced by that element of the table; `N` is a power of two.
     fn pick<const N: usize>(self, table: &[u32; N]) -> Self;
     /// RowLanes as signed numbers.

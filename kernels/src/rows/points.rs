@@ -1,7 +1,7 @@
 //! What the grid formats share: their points packed for gathers, and the signs of a group.
 //!
-//! A coordinate is kept as the number of its magnitude, doubled: bit 0 takes the sign, and a table of sixteen bytes
-//! turns the two into a code. Eight coordinates are nibbles of one word, so that one gather brings a point.
+//! A coordinate is kept as the number of its magnitude: bit 3 takes the sign, and a table of sixteen bytes turns the
+//! two into a code. Eight coordinates are nibbles of one word, so that one gather brings a point.
 
 use super::RowLanes;
 use crate::blocks::grids;
@@ -36,20 +36,20 @@ const fn codes<const N: usize>(magnitudes: [u8; N]) -> [i8; 16] {
     let (mut codes, offset) = ([0; 16], magnitudes[N - 1]);
     let mut i = 0;
     while i < N {
-        codes[2 * i] = (offset + magnitudes[i]) as i8;
-        codes[2 * i + 1] = (offset - magnitudes[i]) as i8;
+        codes[i] = (offset + magnitudes[i]) as i8;
+        codes[i + 8] = (offset - magnitudes[i]) as i8;
         i += 1;
     }
     codes
 }
 
-/// Twice the place of `magnitude` among all.
+/// The place of `magnitude` among all.
 const fn coordinate<const N: usize>(magnitude: u8, all: &[u8; N]) -> u32 {
     let mut i = 0;
     while all[i] != magnitude {
         i += 1;
     }
-    2 * i as u32
+    i as u32
 }
 
 /// Coordinates `j` and `4 + j` in the low and the high nibble of byte `j`.
@@ -92,6 +92,19 @@ pub fn pick4<V: RowLanes, const N: usize>(index: [V; 4], points: &[u32; N]) -> [
     [a.pick(points), b.pick(points), c.pick(points), d.pick(points)]
 }
 
+/// Bit `k` of byte `j` at the top of the low nibble of byte `k` of the lane, or if `k` exceeds 3 of the high one of
+/// byte `k - 4`; other bits are of no meaning.
+///
+/// # Safety
+/// The CPU has the instruction set of `V`.
+#[inline(always)]
+unsafe fn spread<V: RowLanes>(signs: V, j: usize) -> V {
+    // In each half a product by two powers of two puts the bits of two bytes where they belong: bits 0, 1, 4 and 5 in
+    // the lower, the others in the upper half. The sums have no carries.
+    // SAFETY: promised by the caller.
+    unsafe { signs.twice(j).and(V::splat(0x00cc_0033)).mul16(V::splat(0x0102_0408)) }
+}
+
 /// Codes of a group of four points of eight coordinates, with a sign bit for each.
 ///
 /// # Safety
@@ -99,11 +112,14 @@ pub fn pick4<V: RowLanes, const N: usize>(index: [V; 4], points: &[u32; N]) -> [
 #[inline(always)]
 pub unsafe fn eights<V: RowLanes>(points: [V; 4], signs: V, codes: &[i8; 16]) -> [V; 8] {
     // SAFETY: promised by the caller.
-    let (nibble, codes) = unsafe { (V::splat(0x0f0f_0f0f), V::table(codes)) };
-    each8!(i => {
-        let point = if i % 2 == 0 { points[i / 2] } else { points[i / 2].shr(4) };
-        point.and(nibble).flag::<1>(signs, i).look_up(codes)
-    })
+    unsafe {
+        let (nibble, top, codes) = (V::splat(0x0f0f_0f0f), V::splat(0x8888_8888_u32 as i32), V::table(codes));
+        each8!(i => {
+            let point = points[i / 2].or(spread(signs, i / 2).and(top));
+            let point = if i.is_multiple_of(2) { point } else { point.shr(4) };
+            point.and(nibble).look_up(codes)
+        })
+    }
 }
 
 /// Codes of a group of eight points of four coordinates, with a sign bit for each.
@@ -113,8 +129,14 @@ pub unsafe fn eights<V: RowLanes>(points: [V; 4], signs: V, codes: &[i8; 16]) ->
 #[inline(always)]
 pub unsafe fn fours<V: RowLanes>(low: [V; 4], high: [V; 4], signs: V, codes: &[i8; 16]) -> [V; 8] {
     // SAFETY: promised by the caller.
-    let codes = unsafe { V::table(codes) };
-    each8!(i => (if i < 4 { low[i] } else { high[i - 4] }).flag::<1>(signs, i).look_up(codes))
+    unsafe {
+        let (top, codes) = (V::splat(0x0808_0808), V::table(codes));
+        each8!(i => {
+            let signs = spread(signs, i / 2);
+            let signs = if i.is_multiple_of(2) { signs } else { signs.shr(4) };
+            (if i < 4 { low[i] } else { high[i - 4] }).or(signs.and(top)).look_up(codes)
+        })
+    }
 }
 
 /// The sign bits of a group whose word has four times seven of them, from bit 0 on.
