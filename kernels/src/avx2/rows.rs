@@ -124,7 +124,7 @@ impl RowLanes for V8 {
         unsafe {
             // Byte i / 2 of each lane in all its bytes, of which each looks at its own bit of the upper four: what it
             // finds is no less than the flag.
-            let bits = if i % 2 == 0 { _mm256_slli_epi32::<4>(bits.0) } else { bits.0 };
+            let bits = if i.is_multiple_of(2) { _mm256_slli_epi32::<4>(bits.0) } else { bits.0 };
             let lanes = _mm256_broadcastsi128_si256(_mm_setr_epi32(0, 0x0404_0404, 0x0808_0808, 0x0c0c_0c0c));
             let spread = _mm256_shuffle_epi8(bits, _mm256_add_epi8(_mm256_set1_epi8((i / 2) as i8), lanes));
             let found = _mm256_and_si256(spread, _mm256_set1_epi32(0x8040_2010_u32 as i32));

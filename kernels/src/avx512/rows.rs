@@ -125,7 +125,7 @@ impl RowLanes for V16 {
             // Byte i / 2 of each lane in all its bytes, of which each looks at its own bit.
             let lanes = _mm512_broadcast_i32x4(_mm_setr_epi32(0, 0x0404_0404, 0x0808_0808, 0x0c0c_0c0c));
             let spread = _mm512_shuffle_epi8(bits.0, _mm512_add_epi8(_mm512_set1_epi8((i / 2) as i8), lanes));
-            let own = _mm512_set1_epi32(if i % 2 == 0 { 0x0804_0201 } else { 0x8040_2010_u32 as i32 });
+            let own = _mm512_set1_epi32(if i.is_multiple_of(2) { 0x0804_0201 } else { 0x8040_2010_u32 as i32 });
             let found = _mm512_test_epi8_mask(spread, own);
             V16(_mm512_mask_add_epi8(self.0, found, self.0, _mm512_set1_epi8(16)))
         }

@@ -219,7 +219,7 @@ unsafe fn shifted<V: RowLanes>(points: [V; 4], shift: [V; 4]) -> [V; 8] {
     // SAFETY: promised by the caller.
     let (point, two) = unsafe { (V::splat(0x1818_1818), V::splat(0x0202_0202)) };
     each8!(i => {
-        let n = if i % 2 == 0 { points[i / 2].shl(3) } else { points[i / 2].shr(1) };
+        let n = if i.is_multiple_of(2) { points[i / 2].shl(3) } else { points[i / 2].shr(1) };
         n.and(point).or(two.sub8(shift[i / 2].sar(31).and(two)))
     })
 }

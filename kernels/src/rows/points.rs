@@ -116,7 +116,7 @@ pub unsafe fn eights<V: RowLanes>(points: [V; 4], signs: V, codes: &[i8; 16]) ->
         let (nibble, top, codes) = (V::splat(0x0f0f_0f0f), V::splat(0x8888_8888_u32 as i32), V::table(codes));
         each8!(i => {
             let point = points[i / 2].or(spread(signs, i / 2).and(top));
-            let point = if i % 2 == 0 { point } else { point.shr(4) };
+            let point = if i.is_multiple_of(2) { point } else { point.shr(4) };
             point.and(nibble).look_up(codes)
         })
     }
@@ -133,7 +133,7 @@ pub unsafe fn fours<V: RowLanes>(low: [V; 4], high: [V; 4], signs: V, codes: &[i
         let (top, codes) = (V::splat(0x0808_0808), V::table(codes));
         each8!(i => {
             let signs = spread(signs, i / 2);
-            let signs = if i % 2 == 0 { signs } else { signs.shr(4) };
+            let signs = if i.is_multiple_of(2) { signs } else { signs.shr(4) };
             (if i < 4 { low[i] } else { high[i - 4] }).or(signs.and(top)).look_up(codes)
         })
     }
