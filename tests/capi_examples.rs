@@ -72,6 +72,33 @@ fn budget_is_refused_one_byte_short_and_runs_at_the_plan() {
     assert!(text.contains("refused: the plan needs"), "{text}");
 }
 
+#[test]
+fn network_computes_what_it_says() {
+    let dir = c::folder("network");
+    let Some(program) = c::compile(&dir, "examples/c/network.c", &[]) else { return };
+    let text = c::run(&mut c::command(&dir, &program));
+    assert!(text.contains("1 xor 0 = 1") && text.ends_with("row by row: the same bits\n"), "{text}");
+}
+
+#[test]
+fn the_cpp_example_generates_the_same() {
+    let dir = c::folder("cpp");
+    let Some(program) = c::compile(&dir, "examples/cpp/generate.cpp", &[]) else { return };
+    let text = c::run(c::command(&dir, &program).arg(c::root(MODEL)).args(["hello wor", "20"]));
+    assert_eq!(text, expected("hello wor", 20) + "\n");
+    let failed = c::command(&dir, &program).args(["nothing.gguf", "x"]).output().unwrap();
+    assert_eq!(failed.status.code(), Some(1));
+    assert_eq!(String::from_utf8(failed.stderr).unwrap(), "Q_ERR_NOT_FOUND: nothing.gguf: no such file\n");
+}
+
+#[test]
+fn promised_names_have_their_promised_types() {
+    let dir = c::folder("prototypes");
+    if let Some(program) = c::compile(&dir, "tests/c/prototypes.c", &[]) {
+        c::run(&mut c::command(&dir, &program));
+    }
+}
+
 /// Allocations of a whole run of a program, the C library's and the mappings included.
 fn allocations(dir: &Path, program: &Path, args: &[&str]) -> u64 {
     let counted = dir.join("counted");
