@@ -127,3 +127,27 @@ fn generation_from_c_allocates_nothing() {
     let many = allocations(&dir, &stream, &["hello", "40"]);
     assert_eq!(few, many, "38 more pieces allocated");
 }
+
+#[test]
+fn an_installed_library_is_found_by_pkg_config() {
+    let dir = c::folder("install");
+    let library = c::library();
+    if !c::have("pkg-config") || !c::have("gcc") {
+        return;
+    }
+    let archive = library.with_extension("a");
+    assert!(archive.exists(), "{} is missing", archive.display());
+    let prefix = dir.join("prefix");
+    let mut install = Command::new("sh");
+    install.arg(c::root("packaging/install.sh")).arg(&prefix).env("QORUS_LIBDIR", library.parent().unwrap());
+    c::run(install.env_remove("DESTDIR"));
+    let mut flags = Command::new("pkg-config");
+    flags.env("PKG_CONFIG_PATH", prefix.join("lib/pkgconfig")).args(["--cflags", "--libs", "qorus"]);
+    let flags = c::run(&mut flags);
+    let program = dir.join("installed");
+    let mut gcc = Command::new("gcc");
+    gcc.arg(c::root("examples/c/generate.c")).args(flags.split_whitespace()).arg("-o").arg(&program);
+    c::run(&mut gcc);
+    let mut command = c::command(&prefix.join("lib"), &program);
+    assert_eq!(c::run(command.arg(c::root(MODEL)).args(["hello wor", "20"])), expected("hello wor", 20) + "\n");
+}

@@ -931,6 +931,37 @@ static void test_builder(void) {
     IS(Q_ERR_SHAPE, q_model_forward(model, context, &input, &logits));
 }
 
+/* A mapped file that grows under its model is noticed; one that was copied may change. */
+static void test_file_changed(void) {
+    char name[1024];
+    size_t n;
+    q_model_params params;
+    q_model *mapped = NULL, *copied = NULL;
+    q_context *c = NULL, *d = NULL;
+    uint32_t token = 5;
+    char *data = slurp(path, &n);
+    snprintf(name, sizeof name, "%s/changing.gguf", folder);
+    FILE *f = fopen(name, "wb");
+    if (!f || fwrite(data, 1, n, f) != n || fclose(f) != 0) exit(3);
+    OK(q_model_params_init(&params, sizeof params));
+    params.copy = 1;
+    OK(q_model_load(runtime, name, strlen(name), NULL, &mapped));
+    OK(q_model_load(runtime, name, strlen(name), &params, &copied));
+    OK(q_context_create(mapped, NULL, &c));
+    OK(q_context_create(copied, NULL, &d));
+    OK(q_context_append(c, 0, &token, 1));
+    f = fopen(name, "ab");
+    if (!f || fwrite(data, 1, 1, f) != 1 || fclose(f) != 0) exit(3);
+    IS(Q_ERR_FILE_CHANGED, q_context_append(c, 0, &token, 1));
+    OK(q_context_append(d, 0, &token, 1));
+    free(data);
+    q_context_free(c);
+    q_context_free(d);
+    q_model_free(mapped);
+    q_model_free(copied);
+    remove(name);
+}
+
 /* Free order does not matter; a limit of the runtime holds over models and contexts. */
 static void test_order(void) {
     q_runtime_params rp;
@@ -1002,6 +1033,7 @@ int main(int argc, char **argv) {
     test_tensor();
     test_ops();
     test_builder();
+    test_file_changed();
     test_order();
     q_context_free(context);
     q_tokenizer_free(tokenizer);
