@@ -30,10 +30,11 @@
  * Memory
  * ------
  * q_model_plan says from a file's metadata alone how many bytes will be taken, by class. Loading a model and creating
- * a context, sampler, generator, decoder or batch reserves them. After that no call allocates: not a token, not a prompt,
- * not a saved state. The exceptions are named: an error that is reported may allocate while it is put into words, and
- * so does a log record; the tokenizer allocates for a single word longer than a few kilobytes. A budget that is too
- * small is Q_ERR_BUDGET, and q_last_error says how much was needed. Running out of memory is an error code and no abort.
+ * a context, sampler, generator, decoder or batch reserves them. After that no call on these allocates: not for a token, a
+ * prompt or a saved state. The exceptions are named: an error may allocate while it is put into words, and so does a log
+ * record; the tokenizer allocates for a single word longer than a few kilobytes. A budget that is too small is
+ * Q_ERR_BUDGET, and q_last_error says how much was needed. When a file or an argument asks for more memory than the system
+ * has, that is an error code and no abort.
  *
  * Ownership
  * ---------
@@ -65,19 +66,29 @@
  * Threads
  * -------
  * No call keeps state outside of handles, but for the thread's message. Different handles may be used from different threads
- * at once. q_runtime, q_model and q_tokenizer may be shared by any number of threads; of any other handle only one
- * call may run at a time, and a second one, also from a callback of the first, is Q_ERR_STATE. q_context_cancel may be called at any time. No
- * handle may be used while another thread frees it. Contexts of one runtime take turns at its threads; give each its own
- * runtime for calls that run side by side. Threads start in q_runtime_create and end with the last handle that
- * holds the runtime. A process that forked must not use handles made before.
+ * at once. q_runtime, q_model and q_tokenizer may be shared by any number of threads; of any other handle only one call
+ * may run at a time, and a second one, also from a callback of the first, is Q_ERR_STATE. q_context_cancel may be called
+ * at any time. No handle may be used while another thread frees it. Contexts of one runtime take turns at its threads;
+ * give each a runtime of its own for calls that are to run side by side. Threads start in q_runtime_create and end with
+ * the last handle that holds the runtime. A process that forked must not use handles made before.
  *
  * Callbacks are silent by default, run on the thread that made the call, and must neither unwind nor longjmp.
  *
  * Files
  * -----
- * A model's file is mapped, not read: it must not be cut or rewritten while the model lives. A changed size or date is noticed
- * at the next call (Q_ERR_FILE_CHANGED). A file that is cut during a call ends the process with SIGBUS, as with every
- * mapping; q_model_params.copy = 1 has no such race. Replacing the file by renaming another onto its name is safe.
+ * A model's file is mapped, not read: it must not be cut or rewritten while the model lives. A changed size or date is
+ * noticed at the next call (Q_ERR_FILE_CHANGED). A file that is cut during a call ends the process with SIGBUS, as with
+ * every mapping; q_model_params.copy = 1 has no such race. Replacing the file by renaming another onto its name is safe.
+ *
+ * Tensors and networks of one's own
+ * ---------------------------------
+ * q_tensor is no handle but a plain struct: a view of memory in a q_arena or of the host's own, which it must outlive.
+ * The q_tensor_* operations compute on them with the runtime's kernels and threads; q_tensor_convert quantizes and
+ * dequantizes; q_tensor_to_dlpack and back exchange them with other libraries. A q_builder makes a model of layers, one call
+ * each, from weights in tensors, and q_model_forward runs it, or any other model. examples/c/network.c has all of it.
+ *
+ * Bits
+ * ----
  *
  * The same input gives the same bits, whatever the number of threads, the size of batches and what other sequences share
  * them, at one q_isa level on one machine; see q_runtime_params.isa.
@@ -119,6 +130,16 @@
  * Flag of q_decoder_create: the tokens continue other text, so a leading space counts.
  */
 #define Q_DECODE_CONTINUES 2
+
+/**
+ * The most dimensions of a tensor.
+ */
+#define Q_MAX_DIMS 6
+
+/**
+ * Flag of a tensor: its memory may not be written.
+ */
+#define Q_TENSOR_READONLY 1
 
 /**
  * What a call returns: Q_OK, or what kind of failure it was. Numbers are never reused.
@@ -455,9 +476,85 @@ typedef uint32_t q_outcome;
 #endif // __cplusplus
 
 /**
+ * Activation functions.
+ */
+enum q_activation
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * max(x, 0)
+     */
+    Q_ACTIVATION_RELU = 0,
+    /**
+     * x / (1 + exp(-x))
+     */
+    Q_ACTIVATION_SILU = 1,
+    /**
+     * GELU in its tanh form.
+     */
+    Q_ACTIVATION_GELU = 2,
+    /**
+     * GELU by the normal distribution's integral.
+     */
+    Q_ACTIVATION_GELU_ERF = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum q_activation q_activation;
+#else
+typedef uint32_t q_activation;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * Which elements of a head a rotary embedding pairs.
+ */
+enum q_rope_style
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * No rotary embedding.
+     */
+    Q_ROPE_NONE = 0,
+    /**
+     * Elements 2i and 2i + 1 (llama).
+     */
+    Q_ROPE_NORM = 1,
+    /**
+     * Elements i and i + half (GPT-NeoX).
+     */
+    Q_ROPE_NEOX = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum q_rope_style q_rope_style;
+#else
+typedef uint32_t q_rope_style;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * Memory of a fixed budget. One call at a time.
+ */
+typedef struct q_arena q_arena;
+
+/**
  * Tokens to compute together. One call at a time.
  */
 typedef struct q_batch q_batch;
+
+/**
+ * A model under construction. One call at a time.
+ *
+ * Begin with q_builder_rows or q_builder_embedding, add layers, end with q_builder_finish. Weights are copied: they are
+ * q_tensor of any storage type that products have, [out][in]; norms and biases are tensors of one dimension, of any
+ * type that can be read. A call that fails leaves the builder as it was.
+ */
+typedef struct q_builder q_builder;
 
 /**
  * Sequences that are being computed. One call at a time; q_context_cancel from any thread.
@@ -884,6 +981,204 @@ typedef struct {
      */
     uint64_t decode_ns;
 } q_generate_result;
+
+/**
+ * A view of memory: numbers and a pointer, without an owner. It may be copied freely, and never grows.
+ *
+ * Dimensions stand as in C arrays, the outermost first. Element (i, j, k) begins at
+ * data + i * strides[0] + j * strides[1] + k * strides[2]. In block types (Q4_0 ...) the last dimension consists of
+ * whole blocks that lie one after another, and its stride is the bytes of a block. Unused entries of dims are 1.
+ */
+typedef struct {
+    /**
+     * The first element.
+     */
+    void *data;
+    /**
+     * Elements of each dimension.
+     */
+    uint64_t dims[Q_MAX_DIMS];
+    /**
+     * Bytes from one index of a dimension to the next.
+     */
+    uint64_t strides[Q_MAX_DIMS];
+    /**
+     * A q_type.
+     */
+    uint32_t type;
+    /**
+     * Dimensions in use: 1 to 6.
+     */
+    uint32_t n_dims;
+    /**
+     * 0 or Q_TENSOR_READONLY.
+     */
+    uint32_t flags;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+} q_tensor;
+
+/**
+ * DLDevice: where memory is. 1, 0 is the CPU.
+ */
+typedef struct {
+    /**
+     * 1: CPU.
+     */
+    int32_t device_type;
+    /**
+     * 0.
+     */
+    int32_t device_id;
+} q_dl_device;
+
+/**
+ * DLDataType: what elements are.
+ */
+typedef struct {
+    /**
+     * 0: signed integers; 2: floats; 4: bfloat16.
+     */
+    uint8_t code;
+    /**
+     * Bits of an element.
+     */
+    uint8_t bits;
+    /**
+     * 1.
+     */
+    uint16_t lanes;
+} q_dl_data_type;
+
+/**
+ * DLTensor: cast pointers to it as you like, the layout is the same. It owns nothing.
+ */
+typedef struct {
+    /**
+     * The memory.
+     */
+    void *data;
+    /**
+     * The CPU.
+     */
+    q_dl_device device;
+    /**
+     * Dimensions.
+     */
+    int32_t ndim;
+    /**
+     * Type of the elements.
+     */
+    q_dl_data_type dtype;
+    /**
+     * Elements of each dimension, the outermost first.
+     */
+    int64_t *shape;
+    /**
+     * Elements from one index of a dimension to the next; NULL: dense.
+     */
+    int64_t *strides;
+    /**
+     * Bytes from `data` to the first element.
+     */
+    uint64_t byte_offset;
+} q_dl_tensor;
+
+/**
+ * Causal self-attention. Fill it with q_attention_params_init first, then set heads and weights.
+ */
+typedef struct {
+    /**
+     * sizeof(q_attention_params), set by q_attention_params_init.
+     */
+    uint32_t size;
+    /**
+     * Query heads.
+     */
+    uint32_t n_head;
+    /**
+     * Key and value heads; 0: as many as query heads.
+     */
+    uint32_t n_kv;
+    /**
+     * Elements of a head.
+     */
+    uint32_t head_dim;
+    /**
+     * A row sees this many positions, its own included; 0: all before it.
+     */
+    uint32_t window;
+    /**
+     * Factor of the scores; 0: 1 / sqrt(head_dim).
+     */
+    float scale;
+    /**
+     * Soft-capping of the scores; 0: none.
+     */
+    float softcap;
+    /**
+     * A q_rope_style (Q_ROPE_NONE).
+     */
+    uint32_t rope_style;
+    /**
+     * Elements of a head that turn; 0: all.
+     */
+    uint32_t rope_dim;
+    /**
+     * Base of the frequencies (10000).
+     */
+    float rope_base;
+    /**
+     * Factor of the positions (1); 1 / n stretches a context n times.
+     */
+    float rope_scale;
+    /**
+     * Epsilon of q_norm and k_norm (1e-5).
+     */
+    float norm_eps;
+    /**
+     * Queries: [n_head * head_dim][width].
+     */
+    const q_tensor *q;
+    /**
+     * Keys: [n_kv * head_dim][width].
+     */
+    const q_tensor *k;
+    /**
+     * Values: [n_kv * head_dim][width].
+     */
+    const q_tensor *v;
+    /**
+     * Output: [any width][n_head * head_dim].
+     */
+    const q_tensor *o;
+    /**
+     * Bias of the queries, or NULL.
+     */
+    const q_tensor *q_bias;
+    /**
+     * Bias of the keys, or NULL.
+     */
+    const q_tensor *k_bias;
+    /**
+     * Bias of the values, or NULL.
+     */
+    const q_tensor *v_bias;
+    /**
+     * Bias of the output, or NULL.
+     */
+    const q_tensor *o_bias;
+    /**
+     * RMSNorm of each query head: [head_dim], or NULL.
+     */
+    const q_tensor *q_norm;
+    /**
+     * RMSNorm of each key head: [head_dim], or NULL.
+     */
+    const q_tensor *k_norm;
+} q_attention_params;
 
 #ifdef __cplusplus
 extern "C" {
@@ -1365,6 +1660,362 @@ q_error_code q_generator_reset(q_generator *generator);
  * Frees a generator; NULL is nothing.
  */
 void q_generator_free(q_generator *generator);
+
+/**
+ * Makes an arena of `bytes` bytes, all of which are taken from the system now. Free it with q_arena_free.
+ * Errors: Q_ERR_OUT_OF_MEMORY.
+ */
+q_error_code q_arena_create(size_t bytes, q_arena **out);
+
+/**
+ * `bytes` bytes at a multiple of 64, of undefined content; they count as the next multiple of 64. NULL when the budget is
+ * spent, or the arena is NULL or in use: q_last_error says which. They live until the arena is reset or freed.
+ */
+void *q_arena_alloc(q_arena *arena,
+                    size_t bytes);
+
+/**
+ * Forgets everything that was allocated; the whole budget is there again.
+ */
+q_error_code q_arena_reset(q_arena *arena);
+
+/**
+ * Bytes handed out since the last reset, rounded up as q_arena_alloc says; 0 for NULL.
+ */
+size_t q_arena_used(const q_arena *arena);
+
+/**
+ * The arena's budget, to `bytes`.
+ */
+q_error_code q_arena_capacity(const q_arena *arena, size_t *bytes);
+
+/**
+ * Frees an arena and everything in it; NULL is nothing.
+ */
+void q_arena_free(q_arena *arena);
+
+/**
+ * The bytes of a dense tensor of q_type `type` with `n_dims` dimensions, to `bytes`.
+ * Errors: Q_ERR_SHAPE when rows are no whole blocks of the type.
+ */
+q_error_code q_tensor_bytes(uint32_t type, uint32_t n_dims, const uint64_t *dims, size_t *bytes);
+
+/**
+ * Makes `tensor` a dense view of the host's `bytes` bytes at `data`. Nothing is copied or kept.
+ * Errors: Q_ERR_BUFFER_TOO_SMALL when the elements take more; Q_ERR_SHAPE; Q_ERR_INVALID_ARGUMENT.
+ */
+q_error_code q_tensor_wrap(uint32_t type,
+                           uint32_t n_dims,
+                           const uint64_t *dims,
+                           void *data,
+                           size_t bytes,
+                           q_tensor *tensor);
+
+/**
+ * Makes `tensor` a dense tensor in `arena`, at a multiple of 64, of undefined content; it lives as long as the arena's
+ * other memory. Errors: Q_ERR_BUDGET when the arena is spent; Q_ERR_SHAPE.
+ */
+q_error_code q_tensor_alloc(q_arena *arena,
+                            uint32_t type,
+                            uint32_t n_dims,
+                            const uint64_t *dims,
+                            q_tensor *tensor);
+
+/**
+ * Whether the elements lie one after another, in order: 1 or 0 to `dense`.
+ */
+q_error_code q_tensor_is_dense(const q_tensor *tensor, uint32_t *dense);
+
+/**
+ * Makes `out` the part `start` to `start + len` of dimension `dim`, over the same memory. `out` may be `tensor`.
+ */
+q_error_code q_tensor_slice(const q_tensor *tensor,
+                            uint32_t dim,
+                            uint64_t start,
+                            uint64_t len,
+                            q_tensor *out);
+
+/**
+ * Makes `out` the same elements, which must be dense, under other dimensions. `out` may be `tensor`.
+ */
+q_error_code q_tensor_reshape(const q_tensor *tensor, uint32_t n_dims, const uint64_t *dims, q_tensor *out);
+
+/**
+ * Makes `out` the same elements with dimensions `a` and `b` exchanged. `out` may be `tensor`.
+ */
+q_error_code q_tensor_transpose(const q_tensor *tensor, uint32_t a, uint32_t b, q_tensor *out);
+
+/**
+ * Copies the elements of `src` to `dst`, which has the same dimensions, in the type and with the strides of `dst`: so it
+ * quantizes, dequantizes, and makes dense. Floats become integers by rounding to the nearest, within their range.
+ * Errors: Q_ERR_UNSUPPORTED for a type that can be read but not written (IQ2_XXS ...); Q_ERR_SHAPE.
+ */
+q_error_code q_tensor_convert(const q_runtime *runtime,
+                              const q_tensor *src,
+                              q_tensor *dst);
+
+/**
+ * Describes `tensor` as a DLTensor over the same memory. `shape` and `strides` have room for 6 numbers each, and must
+ * live as long as `out` is used. Errors: Q_ERR_UNSUPPORTED for block types.
+ */
+q_error_code q_tensor_to_dlpack(const q_tensor *tensor,
+                                int64_t *shape,
+                                int64_t *strides,
+                                q_dl_tensor *out);
+
+/**
+ * Makes `tensor` a view of what a DLTensor describes. Errors: Q_ERR_UNSUPPORTED for memory that is not the CPU's, for other
+ * types, for more than 6 dimensions, and for strides that go backwards.
+ */
+q_error_code q_tensor_from_dlpack(const q_dl_tensor *dl,
+                                  q_tensor *tensor);
+
+/**
+ * y = activation(x), a q_activation; y may be x.
+ *
+ * Of this and all operations below: tensors are F32 where nothing else is said, of any dimensions and strides as long as
+ * the elements of a row (of the last dimension) lie one after another; y is written where it lies, may share memory
+ * with no other tensor of the call but where that is said, and nothing is allocated.
+ * Errors: Q_ERR_SHAPE, and Q_ERR_INVALID_ARGUMENT for memory that is shared, not aligned or NULL.
+ */
+q_error_code q_tensor_activation(const q_runtime *runtime,
+                                 uint32_t activation,
+                                 const q_tensor *x,
+                                 q_tensor *y);
+
+/**
+ * y = softmax of each row of x; y may be x.
+ */
+q_error_code q_tensor_softmax(const q_runtime *runtime, const q_tensor *x, q_tensor *y);
+
+/**
+ * y = factor * x; y may be x.
+ */
+q_error_code q_tensor_scale(const q_runtime *runtime, const q_tensor *x, float factor, q_tensor *y);
+
+/**
+ * y = cap * tanh(x / cap); y may be x.
+ */
+q_error_code q_tensor_softcap(const q_runtime *runtime, const q_tensor *x, float cap, q_tensor *y);
+
+/**
+ * y = a + b; y may be a or b. b may be one row, which is added to each row of a, and is then not y.
+ */
+q_error_code q_tensor_add(const q_runtime *runtime, const q_tensor *a, const q_tensor *b, q_tensor *y);
+
+/**
+ * y = a * b, element by element; otherwise as q_tensor_add.
+ */
+q_error_code q_tensor_mul(const q_runtime *runtime, const q_tensor *a, const q_tensor *b, q_tensor *y);
+
+/**
+ * y = silu(gate) * up; y may be gate.
+ */
+q_error_code q_tensor_silu_mul(const q_runtime *runtime,
+                               const q_tensor *gate,
+                               const q_tensor *up,
+                               q_tensor *y);
+
+/**
+ * y = gelu(gate) * up, in the tanh form; y may be gate.
+ */
+q_error_code q_tensor_gelu_mul(const q_runtime *runtime,
+                               const q_tensor *gate,
+                               const q_tensor *up,
+                               q_tensor *y);
+
+/**
+ * y = y + factor * x
+ */
+q_error_code q_tensor_axpy(const q_runtime *runtime, float factor, const q_tensor *x, q_tensor *y);
+
+/**
+ * The sum of a * b over all elements, to `sum`.
+ */
+q_error_code q_tensor_dot(const q_runtime *runtime, const q_tensor *a, const q_tensor *b, float *sum);
+
+/**
+ * y = x / sqrt(mean(x^2) + eps) * weight, each row alone; `weight` is one row.
+ */
+q_error_code q_tensor_rmsnorm(const q_runtime *runtime,
+                              const q_tensor *x,
+                              const q_tensor *weight,
+                              float eps,
+                              q_tensor *y);
+
+/**
+ * y = (x - mean(x)) / sqrt(variance(x) + eps) * weight + bias, each row alone; `bias` may be NULL.
+ */
+q_error_code q_tensor_layernorm(const q_runtime *runtime,
+                                const q_tensor *x,
+                                const q_tensor *weight,
+                                const q_tensor *bias,
+                                float eps,
+                                q_tensor *y);
+
+/**
+ * Turns heads [rows][heads][head_dim] of dense x by the angles of their rows, whose cosines and sines are dense
+ * [rows][half]: the first 2 * half elements of each head, paired as the q_rope_style says. y may be x.
+ */
+q_error_code q_tensor_rope(const q_runtime *runtime,
+                           uint32_t style,
+                           const q_tensor *x,
+                           const q_tensor *cos,
+                           const q_tensor *sin,
+                           q_tensor *y);
+
+/**
+ * y = x w^T + bias: dense x [..][in], dense weights [out][in] of F32, F16, BF16 or a block type, `bias` [out] or NULL,
+ * dense y [..][out]. Against block types x is rounded to 8 bits in blocks of 32, as in every model.
+ *
+ * `work` is memory of the host for the call; when `work_bytes` are too few the call is Q_ERR_BUFFER_TOO_SMALL, and
+ * `needed` (may be NULL) says how many it takes. Errors: Q_ERR_SHAPE; Q_ERR_UNSUPPORTED for integer weights.
+ */
+q_error_code q_tensor_matmul(const q_runtime *runtime,
+                             const q_tensor *x,
+                             const q_tensor *w,
+                             const q_tensor *bias,
+                             q_tensor *y,
+                             void *work,
+                             size_t work_bytes,
+                             size_t *needed);
+
+/**
+ * y = softmax(scale q k^T) v: dense queries [rows][heads][head_dim] of the positions `first` and following, dense keys and
+ * values [kv heads][positions][head_dim] of F32, F16, Q8_0 or Q4_0, dense y as q. A row sees the positions up to its own,
+ * or the last `window` of them if that is not 0. `scale` 0 is 1 / sqrt(head_dim); `softcap` 0 is none.
+ * `work` as in q_tensor_matmul.
+ */
+q_error_code q_tensor_attention(const q_runtime *runtime,
+                                const q_tensor *q,
+                                const q_tensor *k,
+                                const q_tensor *v,
+                                uint32_t first,
+                                uint32_t window,
+                                float scale,
+                                float softcap,
+                                q_tensor *y,
+                                void *work,
+                                size_t work_bytes,
+                                size_t *needed);
+
+/**
+ * Begins a model for `runtime`. Free it with q_builder_free; it keeps the runtime alive.
+ */
+q_error_code q_builder_create(const q_runtime *runtime, q_builder **out);
+
+/**
+ * The model takes rows of `width` floats. Errors: Q_ERR_STATE when the input is settled already.
+ */
+q_error_code q_builder_rows(q_builder *builder, uint32_t width);
+
+/**
+ * The model takes tokens, a row of `table` [vocab][width] for each. Errors: as q_builder_rows.
+ */
+q_error_code q_builder_embedding(q_builder *builder, const q_tensor *table);
+
+/**
+ * y = x weight^T + bias; `bias` [out] may be NULL. Errors, of this and the layers below: Q_ERR_SHAPE when the widths do not
+ * go together; Q_ERR_UNSUPPORTED for weights of integers; Q_ERR_STATE before the input is settled.
+ */
+q_error_code q_builder_linear(q_builder *builder,
+                              const q_tensor *weight,
+                              const q_tensor *bias);
+
+/**
+ * y = x / sqrt(mean(x^2) + eps) * weight
+ */
+q_error_code q_builder_rmsnorm(q_builder *builder, const q_tensor *weight, float eps);
+
+/**
+ * y = (x - mean(x)) / sqrt(variance(x) + eps) * weight + bias; `bias` may be NULL.
+ */
+q_error_code q_builder_layernorm(q_builder *builder, const q_tensor *weight, const q_tensor *bias, float eps);
+
+/**
+ * y = activation(x), a q_activation.
+ */
+q_error_code q_builder_activation(q_builder *builder, uint32_t activation);
+
+/**
+ * y = factor * x
+ */
+q_error_code q_builder_scale(q_builder *builder, float factor);
+
+/**
+ * y = cap * tanh(x / cap)
+ */
+q_error_code q_builder_softcap(q_builder *builder, float cap);
+
+/**
+ * Fills `params` with defaults. `size` is sizeof(q_attention_params).
+ */
+q_error_code q_attention_params_init(q_attention_params *params, size_t size);
+
+/**
+ * Causal self-attention with its projections: multi-head, or grouped-query with fewer key than query heads.
+ */
+q_error_code q_builder_attention(q_builder *builder, const q_attention_params *params);
+
+/**
+ * y = down activation(up x + up_bias) + down_bias: an MLP of one hidden layer. The biases may be NULL.
+ */
+q_error_code q_builder_mlp(q_builder *builder,
+                           uint32_t activation,
+                           const q_tensor *up,
+                           const q_tensor *up_bias,
+                           const q_tensor *down,
+                           const q_tensor *down_bias);
+
+/**
+ * y = down (activation(gate x) * up x): SwiGLU with Q_ACTIVATION_SILU, GeGLU with Q_ACTIVATION_GELU.
+ */
+q_error_code q_builder_glu(q_builder *builder,
+                           uint32_t activation,
+                           const q_tensor *gate,
+                           const q_tensor *up,
+                           const q_tensor *down);
+
+/**
+ * The layers from here to q_builder_residual_end are f in y = x + f(x). They may nest.
+ */
+q_error_code q_builder_residual_begin(q_builder *builder);
+
+/**
+ * Ends the residual branch that began last. Errors: Q_ERR_SHAPE when it changed the width; Q_ERR_STATE when there is none.
+ */
+q_error_code q_builder_residual_end(q_builder *builder);
+
+/**
+ * The width of the rows after the layers so far, to `width`; 0 before the input is settled.
+ */
+q_error_code q_builder_width(q_builder *builder, uint32_t *width);
+
+/**
+ * Makes the model. The builder is as new afterwards. Free the model with q_model_free.
+ * Errors: Q_ERR_STATE for a residual branch that is open, or no layers; Q_ERR_BUDGET, and then the layers are lost.
+ */
+q_error_code q_builder_finish(q_builder *builder,
+                              q_model **out);
+
+/**
+ * Frees a builder; NULL is nothing.
+ */
+void q_builder_free(q_builder *builder);
+
+/**
+ * Runs a model of any architecture on `input` alone: what sequence 0 held is forgotten first.
+ *
+ * A model of tokens takes I32 [n], one of rows F32 [n][in_width] (or [in_width]). `output` is F32: [n][out_width] for the
+ * results of all rows, or [out_width] for that of the last. Both are dense. `context` is one of `model`; sequence 0 holds
+ * the input afterwards, so that q_context_append can continue it. Nothing is allocated.
+ * Errors: Q_ERR_SHAPE; Q_ERR_INVALID_ARGUMENT for a token outside the vocabulary; Q_ERR_CONTEXT_FULL for more rows than the
+ * context has positions, if the model has attention; Q_ERR_CANCELLED; Q_ERR_FILE_CHANGED. Sequence 0 is then empty.
+ */
+q_error_code q_model_forward(const q_model *model,
+                             q_context *context,
+                             const q_tensor *input,
+                             q_tensor *output);
 
 #ifdef __cplusplus
 }  // extern "C"

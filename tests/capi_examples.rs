@@ -72,6 +72,33 @@ fn budget_is_refused_one_byte_short_and_runs_at_the_plan() {
     assert!(text.contains("refused: the plan needs"), "{text}");
 }
 
+#[test]
+fn network_computes_what_it_says() {
+    let dir = c::folder("network");
+    let Some(program) = c::compile(&dir, "examples/c/network.c", &[]) else { return };
+    let text = c::run(&mut c::command(&dir, &program));
+    assert!(text.contains("1 xor 0 = 1") && text.ends_with("row by row: the same bits\n"), "{text}");
+}
+
+#[test]
+fn the_cpp_example_generates_the_same() {
+    let dir = c::folder("cpp");
+    let Some(program) = c::compile(&dir, "examples/cpp/generate.cpp", &[]) else { return };
+    let text = c::run(c::command(&dir, &program).arg(c::root(MODEL)).args(["hello wor", "20"]));
+    assert_eq!(text, expected("hello wor", 20) + "\n");
+    let failed = c::command(&dir, &program).args(["nothing.gguf", "x"]).output().unwrap();
+    assert_eq!(failed.status.code(), Some(1));
+    assert_eq!(String::from_utf8(failed.stderr).unwrap(), "Q_ERR_NOT_FOUND: nothing.gguf: no such file\n");
+}
+
+#[test]
+fn promised_names_have_their_promised_types() {
+    let dir = c::folder("prototypes");
+    if let Some(program) = c::compile(&dir, "tests/c/prototypes.c", &[]) {
+        c::run(&mut c::command(&dir, &program));
+    }
+}
+
 /// Allocations of a whole run of a program, the C library's and the mappings included.
 fn allocations(dir: &Path, program: &Path, args: &[&str]) -> u64 {
     let counted = dir.join("counted");
@@ -99,4 +126,28 @@ fn generation_from_c_allocates_nothing() {
     let few = allocations(&dir, &stream, &["hello", "2"]);
     let many = allocations(&dir, &stream, &["hello", "40"]);
     assert_eq!(few, many, "38 more pieces allocated");
+}
+
+#[test]
+fn an_installed_library_is_found_by_pkg_config() {
+    let dir = c::folder("install");
+    let library = c::library();
+    if !c::have("pkg-config") || !c::have("gcc") {
+        return;
+    }
+    let archive = library.with_extension("a");
+    assert!(archive.exists(), "{} is missing", archive.display());
+    let prefix = dir.join("prefix");
+    let mut install = Command::new("sh");
+    install.arg(c::root("packaging/install.sh")).arg(&prefix).env("QORUS_LIBDIR", library.parent().unwrap());
+    c::run(install.env_remove("DESTDIR"));
+    let mut flags = Command::new("pkg-config");
+    flags.env("PKG_CONFIG_PATH", prefix.join("lib/pkgconfig")).args(["--cflags", "--libs", "qorus"]);
+    let flags = c::run(&mut flags);
+    let program = dir.join("installed");
+    let mut gcc = Command::new("gcc");
+    gcc.arg(c::root("examples/c/generate.c")).args(flags.split_whitespace()).arg("-o").arg(&program);
+    c::run(&mut gcc);
+    let mut command = c::command(&prefix.join("lib"), &program);
+    assert_eq!(c::run(command.arg(c::root(MODEL)).args(["hello wor", "20"])), expected("hello wor", 20) + "\n");
 }

@@ -31,6 +31,13 @@ fn misuse_is_an_error() {
 }
 
 #[test]
+fn threads_share_a_model_and_agree() {
+    let dir = c::folder("threads");
+    let Some(program) = c::compile(&dir, "tests/c/threads.c", &[]) else { return };
+    c::run(c::command(&dir, &program).arg(c::root("tests/reference/llama.gguf")));
+}
+
+#[test]
 fn misuse_touches_no_memory_it_should_not() {
     if !c::have("valgrind") {
         return;

@@ -382,7 +382,7 @@ pub unsafe extern "C" fn q_model_forward(
     model: *const q_model,
     context: *mut q_context,
     input: *const Tensor,
-    output: *const Tensor,
+    output: *mut Tensor,
 ) -> q_error_code {
     ffi!({
         let model = handle::shared(model)?;

@@ -30,10 +30,11 @@
  * Memory
  * ------
  * q_model_plan says from a file's metadata alone how many bytes will be taken, by class. Loading a model and creating
- * a context, sampler, generator, decoder or batch reserves them. After that no call allocates: not a token, not a prompt,
- * not a saved state. The exceptions are named: an error that is reported may allocate while it is put into words, and
- * so does a log record; the tokenizer allocates for a single word longer than a few kilobytes. A budget that is too
- * small is Q_ERR_BUDGET, and q_last_error says how much was needed. Running out of memory is an error code and no abort.
+ * a context, sampler, generator, decoder or batch reserves them. After that no call on these allocates: not for a token, a
+ * prompt or a saved state. The exceptions are named: an error may allocate while it is put into words, and so does a log
+ * record; the tokenizer allocates for a single word longer than a few kilobytes. A budget that is too small is
+ * Q_ERR_BUDGET, and q_last_error says how much was needed. When a file or an argument asks for more memory than the system
+ * has, that is an error code and no abort.
  *
  * Ownership
  * ---------
@@ -65,19 +66,29 @@
  * Threads
  * -------
  * No call keeps state outside of handles, but for the thread's message. Different handles may be used from different threads
- * at once. q_runtime, q_model and q_tokenizer may be shared by any number of threads; of any other handle only one
- * call may run at a time, and a second one, also from a callback of the first, is Q_ERR_STATE. q_context_cancel may be called at any time. No
- * handle may be used while another thread frees it. Contexts of one runtime take turns at its threads; give each its own
- * runtime for calls that run side by side. Threads start in q_runtime_create and end with the last handle that
- * holds the runtime. A process that forked must not use handles made before.
+ * at once. q_runtime, q_model and q_tokenizer may be shared by any number of threads; of any other handle only one call
+ * may run at a time, and a second one, also from a callback of the first, is Q_ERR_STATE. q_context_cancel may be called
+ * at any time. No handle may be used while another thread frees it. Contexts of one runtime take turns at its threads;
+ * give each a runtime of its own for calls that are to run side by side. Threads start in q_runtime_create and end with
+ * the last handle that holds the runtime. A process that forked must not use handles made before.
  *
  * Callbacks are silent by default, run on the thread that made the call, and must neither unwind nor longjmp.
  *
  * Files
  * -----
- * A model's file is mapped, not read: it must not be cut or rewritten while the model lives. A changed size or date is noticed
- * at the next call (Q_ERR_FILE_CHANGED). A file that is cut during a call ends the process with SIGBUS, as with every
- * mapping; q_model_params.copy = 1 has no such race. Replacing the file by renaming another onto its name is safe.
+ * A model's file is mapped, not read: it must not be cut or rewritten while the model lives. A changed size or date is
+ * noticed at the next call (Q_ERR_FILE_CHANGED). A file that is cut during a call ends the process with SIGBUS, as with
+ * every mapping; q_model_params.copy = 1 has no such race. Replacing the file by renaming another onto its name is safe.
+ *
+ * Tensors and networks of one's own
+ * ---------------------------------
+ * q_tensor is no handle but a plain struct: a view of memory in a q_arena or of the host's own, which it must outlive.
+ * The q_tensor_* operations compute on them with the runtime's kernels and threads; q_tensor_convert quantizes and
+ * dequantizes; q_tensor_to_dlpack and back exchange them with other libraries. A q_builder makes a model of layers, one call
+ * each, from weights in tensors, and q_model_forward runs it, or any other model. examples/c/network.c has all of it.
+ *
+ * Bits
+ * ----
  *
  * The same input gives the same bits, whatever the number of threads, the size of batches and what other sequences share
  * them, at one q_isa level on one machine; see q_runtime_params.isa.

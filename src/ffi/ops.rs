@@ -99,7 +99,7 @@ unsafe fn with_work(
     })
 }
 
-unsafe fn unary(runtime: *const q_runtime, op: Unary, x: *const Tensor, y: *const Tensor) -> Result<()> {
+unsafe fn unary(runtime: *const q_runtime, op: Unary, x: *const Tensor, y: *mut Tensor) -> Result<()> {
     // SAFETY: the host's pointers.
     unsafe {
         let runtime = handle::shared(runtime)?;
@@ -113,7 +113,7 @@ unsafe fn binary(
     op: Binary,
     a: *const Tensor,
     b: *const Tensor,
-    y: *const Tensor,
+    y: *mut Tensor,
 ) -> Result<()> {
     // SAFETY: the host's pointers.
     unsafe {
@@ -134,18 +134,14 @@ pub unsafe extern "C" fn q_tensor_activation(
     runtime: *const q_runtime,
     activation: u32,
     x: *const Tensor,
-    y: *const Tensor,
+    y: *mut Tensor,
 ) -> q_error_code {
     ffi!({ unary(runtime, Unary::Activation(self::activation(activation)?), x, y) })
 }
 
 /// y = softmax of each row of x; y may be x.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn q_tensor_softmax(
-    runtime: *const q_runtime,
-    x: *const Tensor,
-    y: *const Tensor,
-) -> q_error_code {
+pub unsafe extern "C" fn q_tensor_softmax(runtime: *const q_runtime, x: *const Tensor, y: *mut Tensor) -> q_error_code {
     ffi!({ unary(runtime, Unary::Softmax, x, y) })
 }
 
@@ -155,7 +151,7 @@ pub unsafe extern "C" fn q_tensor_scale(
     runtime: *const q_runtime,
     x: *const Tensor,
     factor: f32,
-    y: *const Tensor,
+    y: *mut Tensor,
 ) -> q_error_code {
     ffi!({ unary(runtime, Unary::Scale(factor), x, y) })
 }
@@ -166,7 +162,7 @@ pub unsafe extern "C" fn q_tensor_softcap(
     runtime: *const q_runtime,
     x: *const Tensor,
     cap: f32,
-    y: *const Tensor,
+    y: *mut Tensor,
 ) -> q_error_code {
     ffi!({ unary(runtime, Unary::Softcap(cap), x, y) })
 }
@@ -177,7 +173,7 @@ pub unsafe extern "C" fn q_tensor_add(
     runtime: *const q_runtime,
     a: *const Tensor,
     b: *const Tensor,
-    y: *const Tensor,
+    y: *mut Tensor,
 ) -> q_error_code {
     ffi!({ binary(runtime, Binary::Add, a, b, y) })
 }
@@ -188,7 +184,7 @@ pub unsafe extern "C" fn q_tensor_mul(
     runtime: *const q_runtime,
     a: *const Tensor,
     b: *const Tensor,
-    y: *const Tensor,
+    y: *mut Tensor,
 ) -> q_error_code {
     ffi!({ binary(runtime, Binary::Mul, a, b, y) })
 }
@@ -199,7 +195,7 @@ pub unsafe extern "C" fn q_tensor_silu_mul(
     runtime: *const q_runtime,
     gate: *const Tensor,
     up: *const Tensor,
-    y: *const Tensor,
+    y: *mut Tensor,
 ) -> q_error_code {
     ffi!({ binary(runtime, Binary::SiluMul, gate, up, y) })
 }
@@ -210,7 +206,7 @@ pub unsafe extern "C" fn q_tensor_gelu_mul(
     runtime: *const q_runtime,
     gate: *const Tensor,
     up: *const Tensor,
-    y: *const Tensor,
+    y: *mut Tensor,
 ) -> q_error_code {
     ffi!({ binary(runtime, Binary::GeluMul, gate, up, y) })
 }
@@ -221,7 +217,7 @@ pub unsafe extern "C" fn q_tensor_axpy(
     runtime: *const q_runtime,
     factor: f32,
     x: *const Tensor,
-    y: *const Tensor,
+    y: *mut Tensor,
 ) -> q_error_code {
     ffi!({
         let runtime = handle::shared(runtime)?;
@@ -252,7 +248,7 @@ pub unsafe extern "C" fn q_tensor_rmsnorm(
     x: *const Tensor,
     weight: *const Tensor,
     eps: f32,
-    y: *const Tensor,
+    y: *mut Tensor,
 ) -> q_error_code {
     ffi!({
         let runtime = handle::shared(runtime)?;
@@ -269,7 +265,7 @@ pub unsafe extern "C" fn q_tensor_layernorm(
     weight: *const Tensor,
     bias: *const Tensor,
     eps: f32,
-    y: *const Tensor,
+    y: *mut Tensor,
 ) -> q_error_code {
     ffi!({
         let runtime = handle::shared(runtime)?;
@@ -288,7 +284,7 @@ pub unsafe extern "C" fn q_tensor_rope(
     x: *const Tensor,
     cos: *const Tensor,
     sin: *const Tensor,
-    y: *const Tensor,
+    y: *mut Tensor,
 ) -> q_error_code {
     ffi!({
         let runtime = handle::shared(runtime)?;
@@ -311,7 +307,7 @@ pub unsafe extern "C" fn q_tensor_matmul(
     x: *const Tensor,
     w: *const Tensor,
     bias: *const Tensor,
-    y: *const Tensor,
+    y: *mut Tensor,
     work: *mut c_void,
     work_bytes: usize,
     needed: *mut usize,
@@ -341,7 +337,7 @@ pub unsafe extern "C" fn q_tensor_attention(
     window: u32,
     scale: f32,
     softcap: f32,
-    y: *const Tensor,
+    y: *mut Tensor,
     work: *mut c_void,
     work_bytes: usize,
     needed: *mut usize,

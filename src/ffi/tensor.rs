@@ -140,7 +140,7 @@ pub unsafe extern "C" fn q_tensor_transpose(tensor: *const Tensor, a: u32, b: u3
 pub unsafe extern "C" fn q_tensor_convert(
     runtime: *const q_runtime,
     src: *const Tensor,
-    dst: *const Tensor,
+    dst: *mut Tensor,
 ) -> q_error_code {
     ffi!({
         let runtime = handle::shared(runtime)?;

@@ -1,0 +1,20 @@
+/*
+ * The names and argument lists that hosts were promised. Compiled, not run: each function is assigned to a pointer of its
+ * promised type.
+ */
+#include "qorus.h"
+
+void *(*arena_alloc)(q_arena *, size_t) = q_arena_alloc;
+size_t (*arena_used)(const q_arena *) = q_arena_used;
+q_error_code (*arena_create)(size_t, q_arena **) = q_arena_create;
+q_error_code (*arena_reset)(q_arena *) = q_arena_reset;
+void (*arena_free)(q_arena *) = q_arena_free;
+q_error_code (*model_forward)(const q_model *, q_context *, const q_tensor *, q_tensor *) = q_model_forward;
+q_error_code (*last_error)(char *, size_t, size_t *) = q_last_error;
+const char *(*error_name)(int32_t) = q_error_name;
+
+/* The layout that other compilers and languages rely on. */
+typedef char tensor_is_a_plain_view[sizeof(q_tensor) == sizeof(void *) + 6 * 8 + 6 * 8 + 4 * 4 ? 1 : -1];
+typedef char tensor_has_six_dims[Q_MAX_DIMS == 6 ? 1 : -1];
+
+int main(void) { return Q_OK; }
