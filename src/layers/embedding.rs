@@ -16,7 +16,7 @@ impl Embedding {
         self.table.cols
     }
 
-    /// y[i] = table[token i]
+    /// `y[i] = table[token i]`
     pub fn forward(&self, run: &Run, y: &mut [f32]) -> Result<()> {
         let table = run.store.matrix(&self.table)?;
         let row_bytes = self.table.row_bytes();
