@@ -14,12 +14,14 @@ mod capi {
     use std::path::Path;
 
     /// The files of the ABI, in the order of the header.
-    const SOURCES: [&str; 15] = [
+    const SOURCES: [&str; 18] = [
         "ffi/error",
         "ffi/version",
+        "ffi/types",
         "ffi/runtime",
         "ffi/model",
         "ffi/tokenizer",
+        "ffi/chat",
         "ffi/context",
         "ffi/batch",
         "ffi/sampler",
@@ -30,6 +32,7 @@ mod capi {
         "ffi/tensor",
         "ffi/ops",
         "ffi/builder",
+        "ffi/forward",
     ];
 
     pub fn build() {

@@ -132,6 +132,11 @@
 #define Q_DECODE_CONTINUES 2
 
 /**
+ * Flag of q_chat_render: the text ends where the assistant's answer begins.
+ */
+#define Q_CHAT_PROMPT 1
+
+/**
  * The most dimensions of a tensor.
  */
 #define Q_MAX_DIMS 6
@@ -557,6 +562,11 @@ typedef struct q_batch q_batch;
 typedef struct q_builder q_builder;
 
 /**
+ * A chat template. Any number of threads at once.
+ */
+typedef struct q_chat q_chat;
+
+/**
  * Sequences that are being computed. One call at a time; q_context_cancel from any thread.
  */
 typedef struct q_context q_context;
@@ -828,6 +838,34 @@ typedef struct {
 } q_tokenizer_info;
 
 /**
+ * UTF-8 text of the host: `len` bytes, no NUL needed.
+ */
+typedef struct {
+    /**
+     * The bytes.
+     */
+    const char *data;
+    /**
+     * Their number.
+     */
+    size_t len;
+} q_text;
+
+/**
+ * One message of a conversation.
+ */
+typedef struct {
+    /**
+     * "system", "user" or "assistant"; a template may know others.
+     */
+    q_text role;
+    /**
+     * What is said.
+     */
+    q_text content;
+} q_message;
+
+/**
  * How tokens are chosen: penalty, top-k, top-p, min-p, temperature, in this order. Fill it with q_sampler_params_init
  * first.
  */
@@ -869,20 +907,6 @@ typedef struct {
      */
     uint64_t seed;
 } q_sampler_params;
-
-/**
- * UTF-8 text of the host: `len` bytes, no NUL needed.
- */
-typedef struct {
-    /**
-     * The bytes.
-     */
-    const char *data;
-    /**
-     * Their number.
-     */
-    size_t len;
-} q_text;
 
 /**
  * A generated token and the text that became certain with it.
@@ -986,7 +1010,7 @@ typedef struct {
  * A view of memory: numbers and a pointer, without an owner. It may be copied freely, and never grows.
  *
  * Dimensions stand as in C arrays, the outermost first. Element (i, j, k) begins at
- * data + i * strides[0] + j * strides[1] + k * strides[2]. In block types (Q4_0 ...) the last dimension consists of
+ * `data + i * strides[0] + j * strides[1] + k * strides[2]`. In block types (Q4_0 ...) the last dimension consists of
  * whole blocks that lie one after another, and its stride is the bytes of a block. Unused entries of dims are 1.
  */
 typedef struct {
@@ -1404,6 +1428,37 @@ q_error_code q_decoder_finish(q_decoder *decoder,
  * Frees a decoder; NULL is nothing.
  */
 void q_decoder_free(q_decoder *decoder);
+
+/**
+ * The chat template of the tokenizer's file, or another one for the same tokenizer: `source` (`source_len` bytes) is the
+ * name of one that this library knows, as "chatml", or a template's text; 0 bytes for the file's own.
+ *
+ * Free it with q_chat_free. It does not need the tokenizer to live. The text it makes is to be encoded with
+ * Q_ENCODE_BOS | Q_ENCODE_SPECIAL. Errors: Q_ERR_NOT_FOUND when the file has none; Q_ERR_UNSUPPORTED for a template
+ * that is not recognised (and, where the library was built with the feature jinja, is no Jinja either).
+ */
+q_error_code q_chat_create(const q_tokenizer *tokenizer,
+                           const char *source,
+                           size_t source_len,
+                           q_chat **out);
+
+/**
+ * Writes `n` messages as text to `buf`, without a NUL; `flags` are 0 or Q_CHAT_PROMPT. `needed` (may be NULL) receives
+ * its bytes. Allocates a list of the messages.
+ * Errors: Q_ERR_BUFFER_TOO_SMALL; Q_ERR_INVALID_ARGUMENT for no messages, or a conversation that the template refuses.
+ */
+q_error_code q_chat_render(const q_chat *chat,
+                           const q_message *messages,
+                           size_t n,
+                           uint32_t flags,
+                           char *buf,
+                           size_t cap,
+                           size_t *needed);
+
+/**
+ * Frees a chat template; NULL is nothing.
+ */
+void q_chat_free(q_chat *chat);
 
 /**
  * Fills `params` with defaults. `size` is sizeof(q_context_params).

@@ -8,7 +8,7 @@ use super::handle::{self, Opaque};
 use super::model::q_model;
 use super::params::{self, Params, Report};
 use super::sampler::{self, q_sampler_params};
-use super::tokenizer::Q_TOKEN_NONE;
+use super::tokenizer::{Q_TOKEN_NONE, q_text};
 use crate::engine::{Generate, Hooks, Outcome, Piece};
 use crate::error::{fail, try_vec};
 use std::ffi::{c_char, c_void};
@@ -23,16 +23,6 @@ impl Opaque for q_generator {
     type Value = Generate;
     type Side = ();
     const NAME: &'static str = "q_generator";
-}
-
-/// UTF-8 text of the host: `len` bytes, no NUL needed.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct q_text {
-    /// The bytes.
-    pub data: *const c_char,
-    /// Their number.
-    pub len: usize,
 }
 
 /// A generated token and the text that became certain with it.

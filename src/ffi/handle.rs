@@ -48,7 +48,10 @@ const fn tag<O: Opaque>() -> u64 {
 ///
 /// # Safety
 /// `out` may be written.
-pub(super) unsafe fn create<O: Opaque>(value: O::Value, side: O::Side, out: *mut *mut O) -> Result<()> {
+pub(super) unsafe fn create<O: Opaque>(value: O::Value, side: O::Side, out: *mut *mut O) -> Result<()>
+where
+    O::Value: Send, // the host may use it from another thread
+{
     let slot = Slot::<O> { tag: tag::<O>(), state: AtomicU32::new(IDLE), side, value: UnsafeCell::new(value) };
     check_out(out)?;
     // SAFETY: checked; the rest is the caller's promise.
@@ -105,7 +108,10 @@ pub(super) unsafe fn exclusive<'a, O: Opaque>(ptr: *const O) -> Result<Exclusive
 ///
 /// # Safety
 /// As [`exclusive`], and `O` is never taken exclusively.
-pub(super) unsafe fn shared<'a, O: Opaque>(ptr: *const O) -> Result<Shared<'a, O>> {
+pub(super) unsafe fn shared<'a, O: Opaque>(ptr: *const O) -> Result<Shared<'a, O>>
+where
+    O::Value: Sync,
+{
     // SAFETY: the caller's promise.
     let slot = unsafe { slot(ptr) }?;
     match slot.state.load(Ordering::Acquire) {

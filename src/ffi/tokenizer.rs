@@ -21,6 +21,16 @@ pub struct q_decoder {
     _opaque: [u8; 0],
 }
 
+/// UTF-8 text of the host: `len` bytes, no NUL needed.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct q_text {
+    /// The bytes.
+    pub data: *const c_char,
+    /// Their number.
+    pub len: usize,
+}
+
 /// No token.
 pub const Q_TOKEN_NONE: u32 = 0xffff_ffff;
 

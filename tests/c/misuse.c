@@ -287,6 +287,35 @@ static void test_tokenizer(void) {
     q_tokenizer_free(NULL);
 }
 
+static void test_chat(void) {
+    const char *expected = "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n";
+    q_chat *chat = NULL;
+    q_message messages[1] = {{{"user", 4}, {"hi", 2}}};
+    char text[128];
+    size_t n = 0;
+    NO(q_chat_create(NULL, "chatml", 6, &chat));
+    NO(q_chat_create(tokenizer, "chatml", 6, NULL));
+    NO(q_chat_create(tokenizer, NULL, 6, &chat));
+    IS(Q_ERR_NOT_FOUND, q_chat_create(tokenizer, NULL, 0, &chat));
+    IS(Q_ERR_UNSUPPORTED, q_chat_create(tokenizer, "{% nonsense", 11, &chat));
+    TRUE(chat == NULL);
+    OK(q_chat_create(tokenizer, "chatml", 6, &chat));
+    NO(q_chat_render(NULL, messages, 1, Q_CHAT_PROMPT, text, sizeof text, &n));
+    NO(q_chat_render(chat, NULL, 1, Q_CHAT_PROMPT, text, sizeof text, &n));
+    NO(q_chat_render(chat, messages, 0, Q_CHAT_PROMPT, text, sizeof text, &n));
+    NO(q_chat_render(chat, messages, 1, 2, text, sizeof text, &n));
+    NO(q_chat_render(chat, messages, 1, Q_CHAT_PROMPT, NULL, sizeof text, &n));
+    messages[0].content.data = NULL;
+    NO(q_chat_render(chat, messages, 1, Q_CHAT_PROMPT, text, sizeof text, &n));
+    messages[0].content.data = "hi";
+    IS(Q_ERR_BUFFER_TOO_SMALL, q_chat_render(chat, messages, 1, Q_CHAT_PROMPT, text, 5, &n));
+    TRUE(n == strlen(expected));
+    OK(q_chat_render(chat, messages, 1, Q_CHAT_PROMPT, text, n, NULL));
+    TRUE(memcmp(text, expected, n) == 0);
+    q_chat_free(NULL);
+    q_chat_free(chat);
+}
+
 static void test_context(void) {
     q_context *out = NULL, *none = NULL;
     q_context_params p;
@@ -1026,6 +1055,7 @@ int main(int argc, char **argv) {
     test_runtime();
     test_model();
     test_tokenizer();
+    test_chat();
     test_context();
     test_sampler();
     test_generate();

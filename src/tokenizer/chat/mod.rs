@@ -83,6 +83,21 @@ impl Chat {
     /// Errors: `BufferTooSmall`; `InvalidArgument` if the template refuses the conversation, with its words; and where a
     /// Jinja template exceeds its bounds, `Unsupported`.
     pub fn render(&self, messages: &[Message], prompt: bool, out: &mut [u8]) -> Result<usize> {
+        let room = out.len();
+        let len = self.write(messages, prompt, out)?;
+        if len > room {
+            fail!(BufferTooSmall, "the conversation has {len} bytes as text, the buffer {room}");
+        }
+        Ok(len)
+    }
+
+    /// The bytes that [`render`](Chat::render) writes. Errors: as there.
+    pub fn rendered_len(&self, messages: &[Message], prompt: bool) -> Result<usize> {
+        self.write(messages, prompt, &mut [])
+    }
+
+    /// Writes as much as there is room for; the bytes of the whole.
+    fn write(&self, messages: &[Message], prompt: bool, out: &mut [u8]) -> Result<usize> {
         if messages.is_empty() {
             fail!(InvalidArgument, "a conversation needs a message at least");
         }
@@ -95,11 +110,7 @@ impl Chat {
                 text.put(all.strip_prefix(&self.implied_bos).unwrap_or(&all));
             }
         }
-        let Text { out, len } = text;
-        if len > out.len() {
-            fail!(BufferTooSmall, "the conversation has {len} bytes as text, the buffer {}", out.len());
-        }
-        Ok(len)
+        Ok(text.len)
     }
 
     /// Whether this library's own code writes it, without allocating.
