@@ -25,7 +25,7 @@ pub mod isa;
 pub mod math;
 pub mod order;
 pub mod real;
-#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, unused_imports, unused_macros))]
 mod rows;
 pub mod scalar;
 pub mod table;

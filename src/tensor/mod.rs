@@ -27,6 +27,7 @@ pub const Q_TENSOR_READONLY: u32 = 1;
 /// Dimensions stand as in C arrays, the outermost first. Element (i, j, k) begins at
 /// `data + i * strides[0] + j * strides[1] + k * strides[2]`. In block types (Q4_0 ...) the last dimension consists of
 /// whole blocks that lie one after another, and its stride is the bytes of a block. Unused entries of dims are 1.
+#[allow(rustdoc::broken_intra_doc_links)] // the text of the header, where brackets are C's
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Tensor {
