@@ -3,6 +3,7 @@
 use crate::{file, model, qorus, qorus_reads};
 use qorus::gguf::Writer;
 use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
 
 fn ids(args: &[&str]) -> Value {
     qorus(&[&["tokenize", "-m", &model()], args].concat()).json()
@@ -56,4 +57,30 @@ fn a_vocabulary_alone_is_enough() {
     w.put("tokenizer.ggml.token_type", &[2i32, 3, 3, 1, 1, 1][..]).unwrap();
     let path = file("vocab.gguf", &w.begin(Vec::new()).unwrap().finish().unwrap());
     assert_eq!(qorus(&["tokenize", "-m", &path, "aa"]).json(), json!([5, 4]));
+}
+
+/// The published vocabularies with inputs and ids (`../shared/vocab`, or QORUS_SHARED), through the command.
+#[test]
+fn published_vectors_are_met() {
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
+    let dir = std::env::var_os("QORUS_SHARED").map_or_else(beside, PathBuf::from).join("vocab");
+    let Ok(list) = std::fs::read_dir(&dir) else {
+        eprintln!("SKIPPED: needs {} (set QORUS_SHARED)", dir.display());
+        return;
+    };
+    let models = list.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|e| e == "gguf"));
+    for model in models {
+        let model = model.to_str().unwrap();
+        let read = |ext: &str| std::fs::read_to_string(format!("{model}.{ext}")).unwrap();
+        let (inputs, outputs) = (read("inp"), read("out"));
+        let pairs = inputs.split("\n__ggml_vocab_test__\n").zip(outputs.lines());
+        // One process each: every fourth will do, the library's own tests take them all.
+        for (input, output) in pairs.step_by(4) {
+            let expected: Vec<u32> = output.split_whitespace().map(|id| id.parse().unwrap()).collect();
+            let done = qorus_reads(&["tokenize", "-m", model, "-f", "-"], input.as_bytes());
+            assert_eq!(done.json(), json!(expected), "{model}: {input:?}");
+            let back = qorus(&["tokenize", "-m", model, "--decode", &json!(expected).to_string()]).text();
+            assert_eq!(back, input, "{model}");
+        }
+    }
 }
