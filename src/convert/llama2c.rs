@@ -230,7 +230,9 @@ fn piece(bytes: &[u8], id: usize) -> (Vec<u8>, i32) {
         3..259 => {
             let byte = (id - 3) as u8;
             let name = format!("<0x{byte:02X}>").into_bytes();
-            if bytes == [byte] || bytes == name {
+            // Some writers of tokenizer.bin took the byte for a character and encoded that.
+            let character = char::from(byte).to_string();
+            if bytes == [byte] || bytes == name || bytes == character.as_bytes() {
                 return (name, BYTE);
             }
         }
@@ -253,6 +255,7 @@ mod tests {
         assert_eq!(piece(b"\x0a", 13), (b"<0x0A>".to_vec(), 6));
         assert_eq!(piece(b" ", 35), (b"<0x20>".to_vec(), 6));
         assert_eq!(piece(b"\xff", 258), (b"<0xFF>".to_vec(), 6));
+        assert_eq!(piece("\u{80}".as_bytes(), 131), (b"<0x80>".to_vec(), 6));
         assert_eq!(piece(b"<0x0A>", 13), (b"<0x0A>".to_vec(), 6));
         assert_eq!(piece(b" a", 263), ("\u{2581}a".as_bytes().to_vec(), 1));
         assert_eq!(piece(b" ", 300), ("\u{2581}".as_bytes().to_vec(), 1));
