@@ -179,17 +179,11 @@ class Context:
         self.length = 0
 
     def start_pool(self, threads):
-        """From now on that many threads of a lasting pool, as llama.cpp's own programs have, until drop_pool()."""
+        """From now on that many threads of a lasting pool, as llama.cpp's own programs have, until close()."""
         params = self.lib.pool_params(threads)
         self.pool = self.lib.pool_new(c.byref(params))
         self.lib.attach_threadpool(self.handle, self.pool, None)
         self.lib.set_n_threads(self.handle, threads, threads)
-
-    def drop_pool(self):
-        if self.pool:
-            self.lib.detach_threadpool(self.handle)
-            self.lib.pool_free(self.pool)
-            self.pool = None
 
     def feed(self, tokens, first=0):
         """Runs the tokens after those already fed; returns [rows][vocab] logits of tokens[first:], None when there are none."""
@@ -209,6 +203,7 @@ class Context:
         return np.array(rows) if rows else None
 
     def close(self):
-        self.drop_pool()
         self.lib.batch_free(self.batch)
         self.lib.free(self.handle)
+        if self.pool:
+            self.lib.pool_free(self.pool)

@@ -19,10 +19,10 @@ import qorus
 from llamacpp import F16, Context, Library, Model
 
 
-def peer(context, threads, tokens, p, n):
-    """llama.cpp's tokens per second: prefill, decode."""
+def peer(model, threads, tokens, p, n):
+    """llama.cpp's tokens per second: prefill, decode. A context per round: one that lasted would touch its last pool, freed."""
+    context = Context(model, max(p, n + 1), 1, F16, n_batch=p, flash=-1)
     context.start_pool(threads)
-    context.clear()
     start = time.perf_counter()
     context.feed(tokens[:p], p - 1)
     prefill = p / (time.perf_counter() - start)
@@ -32,7 +32,7 @@ def peer(context, threads, tokens, p, n):
     for token in tokens[:n]:
         context.feed([token])
     decode = n / (time.perf_counter() - start)
-    context.drop_pool()
+    context.close()
     return {"prefill": prefill, "decode": decode}
 
 
@@ -57,15 +57,14 @@ def main():
     lib, peers = Library(), os.environ["QORUS_PEERS"]
     for path in qorus.models(peers, args.models):
         model = Model(lib, path)
-        context = Context(model, max(args.p, args.n + 1), 1, F16, n_batch=args.p, flash=-1)
         tokens = np.random.default_rng(1).integers(10, model.n_vocab - 10, max(args.p, args.n)).tolist()
         for threads in map(int, args.threads.split(",")):
-            peer(context, threads, tokens, args.p, 4)  # pages in, clocks up
+            peer(model, threads, tokens, args.p, 4)  # pages in, clocks up
             theirs, mine = [], []
             for _ in range(args.rounds):
                 if not args.peer_only:
                     mine.append(ours(path, threads, args.p, args.n))
-                theirs.append(peer(context, threads, tokens, args.p, args.n))
+                theirs.append(peer(model, threads, tokens, args.p, args.n))
             for test in ("prefill", "decode"):
                 b = [r[test] for r in theirs]
                 line = f"{path.name} {test:7} threads {threads}: llama.cpp {show(b)}"
@@ -73,7 +72,6 @@ def main():
                     a = [r[test] for r in mine]
                     line += f"  qorus {show(a)}  ratio {statistics.median(a) / statistics.median(b):.2f}"
                 print(line + " tokens/s", flush=True)
-        context.close()
         model.close()
 
 

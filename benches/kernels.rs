@@ -1,8 +1,8 @@
-//! Every kernel of the table that this CPU can run: `cargo bench -p qorus-kernels -- 'attend F16'`.
+//! Every kernel of the table that this CPU can run: `cargo bench --bench kernels -- 'attend F16'`.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use qorus_kernels::exercise::{Exercise, usual_shapes};
-use qorus_kernels::table::entries;
+use qorus::kernels::exercise::{Exercise, usual_shapes};
+use qorus::kernels::table::entries;
 
 fn kernels(criterion: &mut Criterion) {
     for entry in entries() {
