@@ -6,6 +6,7 @@
 
 mod fill;
 mod layout;
+pub mod peak;
 
 use crate::act::ActQ8;
 use crate::attend::{ATTEND_BLOCK, AttendBlock};
