@@ -640,6 +640,15 @@ typedef struct {
      * Handed to `log`.
      */
     void *log_user;
+    /**
+     * 1: keeps each of the runtime's own threads on one core (Linux; elsewhere Q_ERR_UNSUPPORTED). The threads of
+     * the host are left alone; the first core this process may use is left to them.
+     */
+    uint32_t pin;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
 } q_runtime_params;
 
 /**
@@ -1246,7 +1255,8 @@ q_error_code q_runtime_params_init(q_runtime_params *params, size_t size);
  *
  * Free it with q_runtime_free; models keep it alive beyond that.
  * Errors: Q_ERR_ISA; Q_ERR_INVALID_ARGUMENT for more than 1024 threads or an environment variable QORUS_ISA that names no
- * level; Q_ERR_OUT_OF_MEMORY when the system refuses a thread; Q_ERR_BUDGET; Q_ERR_ABI.
+ * level; Q_ERR_OUT_OF_MEMORY when the system refuses a thread; Q_ERR_UNSUPPORTED or Q_ERR_IO
+ * when it does not pin threads; Q_ERR_BUDGET; Q_ERR_ABI.
  */
 q_error_code q_runtime_create(const q_runtime_params *params,
                               q_runtime **out);

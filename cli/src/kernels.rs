@@ -1,11 +1,12 @@
-//! `qorus kernels`: every kernel of the table on one thread, against its scalar definition.
+//! `qorus kernels`: every kernel of the table on one thread, against its scalar definition and the arithmetic limit.
 
 use crate::args;
 use crate::failure::Result;
 use crate::output;
 use qorus::Isa;
+use qorus::kernels::exercise::peak::{Unit, peak};
 use qorus::kernels::exercise::{Exercise, Shape, usual_shapes};
-use qorus::kernels::table::{Entry, entries};
+use qorus::kernels::table::{Entry, Func, entries};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::time::Duration;
@@ -34,6 +35,31 @@ struct Row {
     gb_per_s: f64,
     gflop_per_s: f64,
     speedup: f64,
+    /// Of the level's arithmetic limit.
+    share: f64,
+}
+
+/// Operations per second of one thread at each level, of 8-bit integers and of f32.
+struct Limits([[f64; 2]; Isa::ALL.len()]);
+
+impl Limits {
+    /// Of the levels that `entries` have.
+    fn measure(entries: &[&Entry]) -> Limits {
+        Limits(Isa::ALL.map(|isa| {
+            let needed = entries.iter().any(|e| e.isa == isa);
+            if needed { [peak(isa, Unit::I8), peak(isa, Unit::F32)] } else { [0.0; 2] }
+        }))
+    }
+
+    /// The share that so many operations per second are of what the kernel's level has.
+    fn share(&self, entry: &Entry, per_second: f64) -> f64 {
+        let of = |limits: &[f64; 2]| limits[usize::from(!matches!(entry.func, Func::MatmulQ8(_)))];
+        Isa::ALL
+            .iter()
+            .zip(&self.0)
+            .find(|(isa, _)| **isa == entry.isa)
+            .map_or(0.0, |(_, limits)| per_second / of(limits))
+    }
 }
 
 pub fn main(args: Args) -> Result {
@@ -48,6 +74,7 @@ pub fn main(args: Args) -> Result {
             let _ = writeln!(std::io::stderr(), "SKIPPED: {n} kernels of {}, which this CPU lacks", isa.name());
         }
     }
+    let limits = Limits::measure(&can);
     let bar = output::progress(can.len());
     let mut rows: Vec<Row> = Vec::new();
     for entry in can {
@@ -57,6 +84,7 @@ pub fn main(args: Args) -> Result {
                 // Scalar kernels come first in the table, and others are compared with theirs.
                 let twin =
                     |r: &&Row| (r.entry.op, r.entry.ty, size(&r.shape)) == (entry.op, entry.ty, size(&row.shape));
+                row.share = limits.share(entry, row.gflop_per_s * 1e9);
                 row.speedup = rows.iter().find(twin).map_or(1.0, |scalar| scalar.ns / row.ns);
                 rows.push(row);
             }
@@ -68,7 +96,7 @@ pub fn main(args: Args) -> Result {
     if args.json {
         return output::json(&rows.iter().map(Row::json).collect());
     }
-    let heads = ["op", "type", "isa", ">shape", ">ns", ">GB/s", ">GFLOP/s", ">against scalar"];
+    let heads = ["op", "type", "isa", ">shape", ">ns", ">GB/s", ">GFLOP/s", ">against scalar", ">of limit"];
     output::table(&heads, &rows.iter().map(Row::cells).collect::<Vec<_>>())
 }
 
@@ -88,7 +116,7 @@ fn measure(entry: &'static Entry, shape: Shape) -> Option<Row> {
     let ns = times.min().unwrap_or_default().as_nanos().max(1) as f64 / runs as f64;
     let work = exercise.work();
     let (gb_per_s, gflop_per_s) = (work.bytes as f64 / ns, work.flops as f64 / ns);
-    Some(Row { entry, shape: exercise.shape(), ns, gb_per_s, gflop_per_s, speedup: 1.0 })
+    Some(Row { entry, shape: exercise.shape(), ns, gb_per_s, gflop_per_s, speedup: 1.0, share: 0.0 })
 }
 
 impl Row {
@@ -102,6 +130,7 @@ impl Row {
             "gb_per_s": self.gb_per_s,
             "gflop_per_s": self.gflop_per_s,
             "speedup_over_scalar": self.speedup,
+            "share_of_limit": self.share,
             "k": shape.k,
             "rows": shape.rows,
             "tokens": shape.tokens,
@@ -119,6 +148,7 @@ impl Row {
             format!("{:.2}", self.gb_per_s),
             format!("{:.2}", self.gflop_per_s),
             format!("{:.1}x", self.speedup),
+            format!("{:.0} %", self.share * 100.0),
         ]
     }
 }

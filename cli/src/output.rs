@@ -41,6 +41,11 @@ pub fn table(heads: &[&str], rows: &[Vec<String>]) -> Result {
     Ok(out.flush()?)
 }
 
+/// A line of text.
+pub fn line(text: &str) -> Result {
+    Ok(writeln!(io::stdout().lock(), "{text}")?)
+}
+
 /// Bytes in MiB, as `1.23`.
 pub fn mib(bytes: usize) -> String {
     format!("{:.2}", bytes as f64 / (1 << 20) as f64)

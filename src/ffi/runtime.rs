@@ -1,7 +1,7 @@
 //! `q_runtime`: threads, kernels, the log, and a limit on memory.
 
 use super::boundary::outside;
-use super::error::{choice, q_error_code};
+use super::error::{choice, q_error_code, unused};
 use super::handle::{self, Opaque};
 use super::{args, params};
 use crate::Isa;
@@ -62,6 +62,11 @@ pub struct q_runtime_params {
     pub log: q_log_fn,
     /// Handed to `log`.
     pub log_user: *mut c_void,
+    /// 1: keeps each of the runtime's own threads on one core (Linux; elsewhere Q_ERR_UNSUPPORTED). The threads of
+    /// the host are left alone; the first core this process may use is left to them.
+    pub pin: u32,
+    /// 0.
+    pub reserved: u32,
 }
 
 // SAFETY: as the trait demands.
@@ -77,6 +82,8 @@ unsafe impl params::Params for q_runtime_params {
             memory_limit: 0,
             log: None,
             log_user: std::ptr::null_mut(),
+            pin: 0,
+            reserved: 0,
         }
     }
 }
@@ -162,7 +169,8 @@ pub unsafe extern "C" fn q_runtime_params_init(params: *mut q_runtime_params, si
 ///
 /// Free it with q_runtime_free; models keep it alive beyond that.
 /// Errors: Q_ERR_ISA; Q_ERR_INVALID_ARGUMENT for more than 1024 threads or an environment variable QORUS_ISA that names no
-/// level; Q_ERR_OUT_OF_MEMORY when the system refuses a thread; Q_ERR_BUDGET; Q_ERR_ABI.
+/// level; Q_ERR_OUT_OF_MEMORY when the system refuses a thread; Q_ERR_UNSUPPORTED or Q_ERR_IO
+/// when it does not pin threads; Q_ERR_BUDGET; Q_ERR_ABI.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn q_runtime_create(params: *const q_runtime_params, out: *mut *mut q_runtime) -> q_error_code {
     ffi!({
@@ -182,7 +190,12 @@ pub unsafe extern "C" fn q_runtime_create(params: *const q_runtime_params, out: 
             0 => usize::MAX,
             limit => usize::try_from(limit).unwrap_or(usize::MAX),
         };
+        unused("reserved", p.reserved)?;
+        let pin = choice("pin", p.pin, &[(0, false), (1, true)])?;
         let engine = Runtime::new(p.threads as usize, isa)?;
+        if pin {
+            engine.pool.pin()?;
+        }
         let stacks = (engine.pool.len() - 1) * STACK_BYTES;
         if stacks > limit {
             fail!(Budget, "the stacks of {} threads need {stacks} bytes, the limit is {limit}", engine.pool.len());

@@ -98,7 +98,7 @@ pub fn matmul<const N: usize>(exec: &Exec, input: &Input, products: [Product<'_>
     }
     let parts = products.map(|p| (p.w, p.bias, TileMut::new(p.y, input.rows, p.w.rows)));
     exec.pool.run(&|thread| {
-        // SAFETY: this is thread `thread` of the job, and it asks once.
+        // SAFETY: this is part `thread` of the job, and it asks once.
         let panel = unsafe { exec.scratch_of(thread) };
         let mine = threads::part(total, 1, thread, exec.pool.len());
         let mut first = 0;

@@ -39,10 +39,10 @@ impl Exec<'_> {
         Ok(())
     }
 
-    /// The scratch of thread `index`.
+    /// The scratch of part `index`.
     ///
     /// # Safety
-    /// Only thread `index` of a running job may call this, once per job.
+    /// Only part `index` of a running job may call this, once per job.
     #[allow(clippy::mut_from_ref)] // exclusive by the caller's promise
     unsafe fn scratch_of(&self, index: usize) -> &mut [u8] {
         // SAFETY: parts of different threads are disjoint; the caller is the only user of its own.

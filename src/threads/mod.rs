@@ -1,7 +1,11 @@
 //! A fixed pool of threads: started once, split statically, spinning briefly before they sleep.
 //!
-//! The caller of [`Pool::run`] is thread 0 and works too. The same closure runs once on every thread with
-//! its index, so who does what depends on indices alone. A panic in any of them becomes an error.
+//! A job has a part for each thread. The caller of [`Pool::run`] does part 0, and then those parts that their
+//! threads have not begun: a thread that sleeps, or that the system has given to another process, costs the time of its
+//! part and not the time until it comes back. What a part computes depends on its index alone. A panic in any of them
+//! becomes an error.
+
+mod pin;
 
 use crate::error::{Result, fail};
 use std::cell::{Cell, UnsafeCell};
@@ -21,15 +25,23 @@ pub const MAX_THREADS: usize = 1024;
 /// forward pass and far shorter than the gap between two requests.
 const SPINS: usize = 4000;
 
+/// A number on a cache line of its own, which others are not written with.
+#[repr(align(64))]
+struct Apart<T>(T);
+
 type Job<'a> = dyn Fn(usize) + Sync + 'a;
 
 struct Shared {
-    /// Number of the current job; a worker that sees a new number runs the job once.
-    epoch: AtomicUsize,
-    /// Workers that have not finished the current job.
-    pending: AtomicUsize,
+    /// Number of the current job.
+    epoch: Apart<AtomicUsize>,
+    /// Parts of the current job that are not finished.
+    pending: Apart<AtomicUsize>,
+    /// For each part but the first, the last job of which somebody began it.
+    begun: Vec<Apart<AtomicUsize>>,
     /// What the first panic of the current job said.
     panicked: Mutex<Option<String>>,
+    /// Workers that have begun to wait for jobs.
+    started: AtomicUsize,
     stop: AtomicBool,
     job: UnsafeCell<Option<*const Job<'static>>>,
     /// Wakes the caller when `pending` reaches 0.
@@ -37,8 +49,8 @@ struct Shared {
     spins: usize,
 }
 
-// SAFETY: `job` is written only by the holder of the pool's lock while no worker runs (`pending` is 0),
-// and published to the workers by the release store of `epoch`.
+// SAFETY: `job` is written only by the holder of the pool's lock while no part runs (`pending` is 0), published by the
+// release store of `epoch`, and read only by who has begun a part of that job, which keeps `pending` above 0.
 unsafe impl Sync for Shared {}
 // SAFETY: the pointer in `job` is to a `Sync` closure that outlives the run (see `Pool::run`).
 unsafe impl Send for Shared {}
@@ -77,10 +89,14 @@ impl Pool {
     pub fn new(threads: usize) -> Result<Pool> {
         let threads = count(threads)?;
         let cores = cores();
+        let mut begun = crate::error::try_vec(threads - 1, "parts of a job")?;
+        begun.resize_with(threads - 1, || Apart(AtomicUsize::new(0)));
         let shared = Arc::new(Shared {
-            epoch: AtomicUsize::new(0),
-            pending: AtomicUsize::new(0),
+            epoch: Apart(AtomicUsize::new(0)),
+            pending: Apart(AtomicUsize::new(0)),
+            begun,
             panicked: Mutex::new(None),
+            started: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
             job: UnsafeCell::new(None),
             done: (Mutex::new(()), Condvar::new()),
@@ -99,8 +115,17 @@ impl Pool {
             }
         }
         // A thread allocates a little when it starts, and may start late: not while somebody counts.
-        pool.run(&|_| {})?;
+        while pool.shared.started.load(Ordering::Acquire) < pool.workers.len() {
+            thread::yield_now();
+        }
         Ok(pool)
+    }
+
+    /// Keeps worker `i` on the `i`-th of the cores this process may use (counting on from the first when there are more
+    /// workers), so that it does not move away from its cache. The caller's own thread is the caller's to pin, best to the first.
+    /// `Unsupported` where the system has no such call, `Io` when it refuses.
+    pub fn pin(&self) -> Result<()> {
+        pin::pin(&self.workers)
     }
 
     /// Number of threads, the caller's included.
@@ -113,7 +138,7 @@ impl Pool {
         self.workers.is_empty()
     }
 
-    /// Calls `job(i)` once for each thread `i` in `0..len()`, and returns when all have finished.
+    /// Calls `job(i)` once for each `i` in `0..len()`, and returns when all have finished.
     /// `Internal` when one of them panicked. Calls from several threads take turns.
     pub fn run(&self, job: &Job<'_>) -> Result<()> {
         if self.workers.is_empty() {
@@ -121,20 +146,27 @@ impl Pool {
         }
         let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let shared = &*self.shared;
-        // SAFETY: only the lifetime changes, and this call does not return before every worker is done with it.
+        // SAFETY: only the lifetime changes, and this call does not return before every part is done with it.
         let erased: *const Job<'static> = unsafe { std::mem::transmute(job as *const Job<'_>) };
-        // SAFETY: the lock is held and no worker runs: see `unsafe impl Sync for Shared`.
+        // SAFETY: the lock is held and no part runs: see `unsafe impl Sync for Shared`.
         unsafe { *shared.job.get() = Some(erased) };
-        shared.pending.store(self.workers.len(), Ordering::Relaxed);
-        shared.epoch.fetch_add(1, Ordering::Release);
+        shared.pending.0.store(self.workers.len(), Ordering::Relaxed);
+        let epoch = shared.epoch.0.fetch_add(1, Ordering::Release).wrapping_add(1);
         for worker in &self.workers {
             worker.thread().unpark();
         }
-        let here = caught(|| job(0));
+        let mut panicked = caught(|| job(0));
+        for part in 1..self.len() {
+            if shared.begin(part, epoch) {
+                let text = caught(|| job(part));
+                panicked = panicked.or(text);
+                shared.pending.0.fetch_sub(1, Ordering::AcqRel);
+            }
+        }
         shared.wait_done();
         let there = shared.panicked.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(turn);
-        finish(here.or(there))
+        finish(panicked.or(there))
     }
 
     /// Calls `f` with the part of `0..items` that belongs to each thread; parts are contiguous, in order
@@ -163,7 +195,7 @@ pub fn part(items: usize, unit: usize, index: usize, parts: usize) -> Range<usiz
 impl Drop for Pool {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
-        self.shared.epoch.fetch_add(1, Ordering::Release);
+        self.shared.epoch.0.fetch_add(1, Ordering::Release);
         for worker in self.workers.drain(..) {
             worker.thread().unpark();
             let _ = worker.join();
@@ -186,13 +218,23 @@ fn finish(panicked: Option<String>) -> Result<()> {
 }
 
 impl Shared {
-    /// Spins, then sleeps, until no worker is busy.
+    /// Whether the caller is the one to do a part of job `epoch`.
+    fn begin(&self, part: usize, epoch: usize) -> bool {
+        let begun = &self.begun[part - 1].0;
+        let last = begun.load(Ordering::Relaxed);
+        // A thread that slept may know an older job only.
+        let later = epoch.wrapping_sub(last).cast_signed() > 0;
+        later && begun.compare_exchange(last, epoch, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    }
+
+    /// Spins, then sleeps, until every part is done.
     fn wait_done(&self) {
-        if spin(self.spins, || self.pending.load(Ordering::Acquire) == 0) {
+        let done = || self.pending.0.load(Ordering::Acquire) == 0;
+        if spin(self.spins, done) {
             return;
         }
         let mut guard = self.done.0.lock().unwrap_or_else(PoisonError::into_inner);
-        while self.pending.load(Ordering::Acquire) != 0 {
+        while !done() {
             guard = self.done.1.wait(guard).unwrap_or_else(PoisonError::into_inner);
         }
     }
@@ -211,25 +253,28 @@ fn spin(spins: usize, ready: impl Fn() -> bool) -> bool {
 
 fn work(shared: &Shared, index: usize) {
     WORKER.set(true);
+    shared.started.fetch_add(1, Ordering::Release);
     let mut seen = 0;
     loop {
-        let called = || shared.epoch.load(Ordering::Acquire) != seen;
+        let called = || shared.epoch.0.load(Ordering::Acquire) != seen;
         if !spin(shared.spins, called) {
             while !called() {
                 thread::park();
             }
         }
-        seen = shared.epoch.load(Ordering::Acquire);
+        seen = shared.epoch.0.load(Ordering::Acquire);
         if shared.stop.load(Ordering::Relaxed) {
             return;
         }
-        // SAFETY: the epoch changed, so `run` published the job, and it waits for `pending` to reach 0
-        // before it returns or writes the job again.
+        if !shared.begin(index, seen) {
+            continue;
+        }
+        // SAFETY: a part of the job is begun and not finished, so `run` has published it, and waits.
         let job = unsafe { (*shared.job.get()).map(|job| &*job) };
         if let Some(text) = job.and_then(|job| caught(|| job(index))) {
             shared.panicked.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(text);
         }
-        if shared.pending.fetch_sub(1, Ordering::AcqRel) == 1 {
+        if shared.pending.0.fetch_sub(1, Ordering::AcqRel) == 1 {
             // The lock orders this wake-up after the caller's decision to sleep.
             drop(shared.done.0.lock());
             shared.done.1.notify_one();
@@ -270,10 +315,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_thread_runs_once_per_job() {
+    fn every_part_runs_once_per_job() {
+        // Seven threads are more than many machines have cores: their parts are begun late, or by the caller.
         for threads in [1, 2, 3, 7] {
             let pool = Pool::new(threads).unwrap();
-            for _ in 0..200 {
+            for _ in 0..2000 {
                 let hits = AtomicUsize::new(0);
                 pool.run(&|i| {
                     hits.fetch_add(1 << (8 * i), Ordering::Relaxed);
@@ -282,6 +328,17 @@ mod tests {
                 assert_eq!(hits.into_inner(), (0..threads).map(|i| 1 << (8 * i)).sum::<usize>());
             }
         }
+    }
+
+    #[test]
+    fn workers_can_be_pinned() {
+        let pool = Pool::new(3).unwrap();
+        if cfg!(target_os = "linux") {
+            pool.pin().unwrap();
+        } else {
+            assert!(pool.pin().is_err());
+        }
+        pool.run(&|_| ()).unwrap();
     }
 
     #[test]

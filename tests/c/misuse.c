@@ -85,6 +85,9 @@ static void test_params(void) {
 
     /* An older host: only the first two fields. */
     OK(q_runtime_params_init(&p, sizeof p));
+    p.pin = 2;
+    IS(Q_ERR_INVALID_ARGUMENT, q_runtime_create(&p, &out));
+    p.pin = 0;
     p.size = 8;
     p.threads = 1;
     p.isa = 99;

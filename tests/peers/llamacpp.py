@@ -75,9 +75,10 @@ LOG = c.CFUNCTYPE(None, c.c_int, c.c_char_p, c.c_void_p)
 
 
 class Library:
-    """The loaded libraries. `peers` is fetch.sh's directory (default: the environment's QORUS_PEERS)."""
+    """The loaded libraries. `peers` is fetch.sh's directory (default: the environment's QORUS_PEERS); `cpu` names the build of the
+    kernels, as in `haswell` (AVX2), instead of the best for this machine."""
 
-    def __init__(self, peers=None, quiet=True):
+    def __init__(self, peers=None, quiet=True, cpu=None):
         peers = peers or os.environ.get("QORUS_PEERS")
         if not peers:
             raise SystemExit("say where llama.cpp is: tests/peers/fetch.sh DIR, then QORUS_PEERS=DIR")
@@ -100,8 +101,9 @@ class Library:
         self._log = LOG(lambda *_: None)
         if quiet:
             self.log_set(c.cast(self._log, c.c_void_p), None)
-        ggml.ggml_backend_load_all_from_path.argtypes = [c.c_char_p]
-        ggml.ggml_backend_load_all_from_path(str(bins).encode())
+        load = ggml.ggml_backend_load if cpu else ggml.ggml_backend_load_all_from_path
+        load.argtypes, load.restype = [c.c_char_p], c.c_void_p
+        load(str(bins / f"libggml-cpu-{cpu}.so" if cpu else bins).encode())
         self.backend_init()
         self._pools(ggml, base)
 
@@ -157,12 +159,13 @@ class Model:
 
 
 class Context:
-    """One sequence of a model. The cache is F32 unless asked otherwise, that only the arithmetic differs."""
+    """One sequence of a model, or several of `n_ctx` tokens each. The cache is F32 unless asked otherwise, that only the
+    arithmetic differs."""
 
-    def __init__(self, model, n_ctx, threads=2, cache=F32, n_batch=512, flash=0):
+    def __init__(self, model, n_ctx, threads=2, cache=F32, n_batch=512, flash=0, seqs=1):
         self.model, self.lib = model, model.lib
         p = self.lib.context_default_params()
-        p.n_ctx, p.n_batch, p.n_ubatch, p.n_seq_max = n_ctx, n_batch, n_batch, 1
+        p.n_ctx, p.n_batch, p.n_ubatch, p.n_seq_max = n_ctx * seqs, n_batch, n_batch, seqs
         p.n_threads = p.n_threads_batch = threads
         p.type_k = p.type_v = cache
         p.flash_attn_type = flash
@@ -201,6 +204,16 @@ class Context:
                 if b.logits[i]:
                     rows.append(np.ctypeslib.as_array(self.lib.get_logits_ith(self.handle, i), (self.model.n_vocab,)).copy())
         return np.array(rows) if rows else None
+
+    def step(self, tokens):
+        """One more token for each sequence, with its logits."""
+        b = self.batch
+        b.n_tokens = len(tokens)
+        for i, token in enumerate(tokens):
+            b.token[i], b.pos[i], b.n_seq_id[i], b.seq_id[i][0], b.logits[i] = token, self.length, 1, i, 1
+        if self.lib.decode(self.handle, b) != 0:
+            raise RuntimeError("llama_decode failed")
+        self.length += 1
 
     def close(self):
         self.lib.batch_free(self.batch)
