@@ -3,6 +3,7 @@
 use crate::failure::Result;
 use qorus::engine::Runtime;
 use qorus::gguf::{Gguf, TensorInfo};
+use qorus::kernels::exercise::bandwidth::read;
 use qorus::kernels::exercise::peak::{Unit, peak};
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -85,9 +86,9 @@ fn together(runtime: &Runtime, unit: Unit) -> Result<f64> {
 
 /// Bytes per second at which the runtime's threads read the file's tensors, the best of several times.
 fn bandwidth(runtime: &Runtime, gguf: &Gguf) -> Result<f64> {
-    const ROUNDS: usize = 5;
+    const ROUNDS: usize = 10;
     const LEAST: usize = 64 << 20;
-    let (threads, all) = (runtime.pool.len(), gguf.tensors());
+    let (isa, threads, all) = (runtime.kernels.isa(), runtime.pool.len(), gguf.tensors());
     let bytes: usize = all.iter().map(|t| t.bytes as usize).sum();
     let times = LEAST.div_ceil(bytes.max(1));
     let sum = AtomicU64::new(0);
@@ -99,7 +100,7 @@ fn bandwidth(runtime: &Runtime, gguf: &Gguf) -> Result<f64> {
                 for t in all {
                     let data = gguf.data(t);
                     let part = &data[data.len() * thread / threads..data.len() * (thread + 1) / threads];
-                    sum.fetch_add(add(part), Ordering::Relaxed);
+                    sum.fetch_add(read(isa, part), Ordering::Relaxed);
                 }
             }
         })?;
@@ -107,15 +108,4 @@ fn bandwidth(runtime: &Runtime, gguf: &Gguf) -> Result<f64> {
     }
     black_box(sum.into_inner());
     Ok((bytes * times) as f64 / best)
-}
-
-/// A sum over the bytes as integers, in lanes, so that reading is all it waits for.
-fn add(bytes: &[u8]) -> u64 {
-    let mut lanes = [0u64; 16];
-    for block in bytes.as_chunks::<128>().0 {
-        for (lane, word) in lanes.iter_mut().zip(block.as_chunks::<8>().0) {
-            *lane = lane.wrapping_add(u64::from_le_bytes(*word));
-        }
-    }
-    lanes.iter().fold(0, |sum, lane| sum.wrapping_add(*lane))
 }

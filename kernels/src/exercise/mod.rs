@@ -4,6 +4,7 @@
 //! bytes and every output poisoned, and runs the kernel as often as wanted. Two entries exercised with the same
 //! shape and seed have the same memory before, and must have it after: outputs, guards and inputs alike.
 
+pub mod bandwidth;
 mod fill;
 mod layout;
 pub mod peak;
