@@ -54,23 +54,17 @@ fn elements(t: &TensorInfo) -> f64 {
     t.dims.iter().map(|&n| n as f64).product()
 }
 
-/// What the runtime's threads can do together.
-pub struct Limits {
-    /// Bytes of the file's tensors they read in a second.
-    pub bytes: f64,
+/// What the runtime's threads can compute together.
+pub struct Peaks {
     /// Products and sums of 8-bit integers in a second.
     pub int8: f64,
     /// The same of f32.
     pub f32: f64,
 }
 
-impl Limits {
-    pub fn measure(runtime: &Runtime, gguf: &Gguf) -> Result<Limits> {
-        Ok(Limits {
-            bytes: bandwidth(runtime, gguf)?,
-            int8: together(runtime, Unit::I8)?,
-            f32: together(runtime, Unit::F32)?,
-        })
+impl Peaks {
+    pub fn measure(runtime: &Runtime) -> Result<Peaks> {
+        Ok(Peaks { int8: together(runtime, Unit::I8)?, f32: together(runtime, Unit::F32)? })
     }
 }
 
@@ -84,28 +78,23 @@ fn together(runtime: &Runtime, unit: Unit) -> Result<f64> {
     Ok(sum.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Bytes per second at which the runtime's threads read the file's tensors, the best of several times.
-fn bandwidth(runtime: &Runtime, gguf: &Gguf) -> Result<f64> {
-    const ROUNDS: usize = 10;
+/// Bytes per second at which the runtime's threads now read the file's tensors.
+pub fn bandwidth(runtime: &Runtime, gguf: &Gguf) -> Result<f64> {
     const LEAST: usize = 64 << 20;
     let (isa, threads, all) = (runtime.kernels.isa(), runtime.pool.len(), gguf.tensors());
     let bytes: usize = all.iter().map(|t| t.bytes as usize).sum();
     let times = LEAST.div_ceil(bytes.max(1));
     let sum = AtomicU64::new(0);
-    let mut best = f64::INFINITY;
-    for _ in 0..ROUNDS {
-        let start = Instant::now();
-        runtime.pool.run(&|thread| {
-            for _ in 0..times {
-                for t in all {
-                    let data = gguf.data(t);
-                    let part = &data[data.len() * thread / threads..data.len() * (thread + 1) / threads];
-                    sum.fetch_add(read(isa, part), Ordering::Relaxed);
-                }
+    let start = Instant::now();
+    runtime.pool.run(&|thread| {
+        for _ in 0..times {
+            for t in all {
+                let data = gguf.data(t);
+                let part = &data[data.len() * thread / threads..data.len() * (thread + 1) / threads];
+                sum.fetch_add(read(isa, part), Ordering::Relaxed);
             }
-        })?;
-        best = best.min(start.elapsed().as_secs_f64());
-    }
+        }
+    })?;
     black_box(sum.into_inner());
-    Ok((bytes * times) as f64 / best)
+    Ok((bytes * times) as f64 / start.elapsed().as_secs_f64())
 }
