@@ -106,6 +106,36 @@ fn sequences_do_not_disturb_each_other() {
     }
 }
 
+/// Over several blocks of the cache: a token alone, with its successors, and with other sequences, on any number of threads.
+#[test]
+fn a_long_context_has_the_same_bits_however_it_is_split() {
+    for name in ["llama", "gemma3", "phi3-window"] {
+        let mut expected: Option<Vec<_>> = None;
+        for threads in [1, 2, 3] {
+            let model = model(name, threads);
+            let text = tokens(200, 6);
+            for (n_batch, n) in [(200, 1), (50, 1), (200, 7), (33, 20)] {
+                let p = ContextParams { n_ctx: 230, n_batch, n_outputs: 20, n_seqs: 3, ..params() };
+                let mut ctx = Context::new(&model, &p).unwrap();
+                ctx.append(0, &text[..200 - n]).unwrap();
+                ctx.append(1, &text[..70]).unwrap();
+                ctx.copy_seq(0, 2).unwrap();
+                let mut found = Vec::new();
+                for seq in [0, 2] {
+                    let token = |i: usize| Token { id: text[i], seq, pos: i as u32, logits: i == 199 };
+                    let mut batch: Vec<_> = (200 - n..200).map(token).collect();
+                    batch.push(Token { id: 9, seq: 1, pos: ctx.len(1) as u32, logits: false });
+                    ctx.decode(&batch).unwrap();
+                    found.push(bits(ctx.logits(0).unwrap()));
+                }
+                assert!(found[0] == found[1], "{name}: a copied sequence, {threads} threads");
+                let expected = expected.get_or_insert_with(|| found.clone());
+                assert!(found == *expected, "{name}: {threads} threads, parts of {n_batch}, then {n} rows");
+            }
+        }
+    }
+}
+
 #[test]
 fn saved_state_comes_back_to_the_bit() {
     for kv in [Type::F32, Type::F16] {

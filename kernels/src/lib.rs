@@ -32,7 +32,7 @@ pub mod table;
 pub mod tile;
 
 pub use act::{ActQ8, panel_bytes};
-pub use attend::{ATTEND_BLOCK, AttendBlock};
+pub use attend::{ATTEND_BLOCK, AttendBlock, load_key, store_key};
 pub use dtype::Type;
 pub use isa::Isa;
 pub use table::Kernels;

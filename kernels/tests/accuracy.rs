@@ -1,6 +1,6 @@
 //! Products, norms, softmax and attention against the same in f64, with bounds from length and magnitude.
 
-use qorus_kernels::{ATTEND_BLOCK, AttendBlock, Isa, Kernels, TileMut, Type};
+use qorus_kernels::{ATTEND_BLOCK, AttendBlock, Isa, Kernels, TileMut, Type, load_key, store_key};
 use std::io::Write as _; // not held back by the test harness, as the print macros are
 
 /// The kernels of every level that this CPU has.
@@ -169,24 +169,26 @@ impl Heads {
         state: &mut State,
     ) {
         let bytes = |x: &[f32]| -> Vec<u8> { x.iter().flat_map(|x| x.to_le_bytes()).collect() };
-        let (k, v) = (bytes(&self.k), bytes(&self.v));
         let stride = 4 * self.dim;
         for block in blocks {
             let first = block * ATTEND_BLOCK;
+            let len = ATTEND_BLOCK.min(self.positions - first);
+            let rows = first * self.dim..(first + len) * self.dim;
+            let mut keys = vec![0xff; ATTEND_BLOCK * stride];
+            for (j, row) in bytes(&self.k[rows.clone()]).chunks_exact(stride).enumerate() {
+                store_key(Type::F32, row, &mut keys, j);
+            }
             kernels.attend(
                 Type::F32,
                 &mut AttendBlock {
                     q: &self.q[which.start * self.dim..which.end * self.dim],
-                    k: &k[first * stride..],
-                    v: &v[first * stride..],
-                    k_stride: stride,
-                    v_stride: stride,
-                    len: ATTEND_BLOCK.min(self.positions - first),
+                    keys: &keys,
+                    values: &bytes(&self.v[rows]),
+                    seen: &[[0, len as u8]],
                     head_dim: self.dim,
                     scale: 0.3,
                     softcap: 5.0,
-                    scores: &mut vec![f32::NAN; which.len() * ATTEND_BLOCK],
-                    part: &mut vec![f32::NAN; self.dim],
+                    scratch: &mut vec![f32::NAN; AttendBlock::scratch(self.dim)],
                     max: &mut state.max,
                     sum: &mut state.sum,
                     out: &mut state.out,
@@ -219,6 +221,88 @@ fn attention_is_softmax_of_scores_times_values() {
                 let found = state.out[head * h.dim + i] / state.sum[head];
                 // Values are below 1, scores below 5: their errors are a few units, the sums add one per position.
                 assert!((f64::from(found) - exact).abs() < 2e-6, "head {head}, element {i}: {found} and {exact}");
+            }
+        }
+    }
+}
+
+/// What a row does not see may hold anything, and rows that see unlike positions go together.
+#[test]
+fn a_row_attends_to_what_it_sees_alone() {
+    for (ty, dim, heads) in [
+        (Type::F32, 40, 1),
+        (Type::F32, 7, 2),
+        (Type::F16, 64, 3),
+        (Type::F16, 16, 1),
+        (Type::F16, 100, 2),
+        (Type::Q8_0, 64, 3),
+        (Type::Q4_0, 96, 2),
+    ] {
+        let row_bytes = ty.row_bytes(dim).unwrap();
+        let quantize = |kernels: &Kernels, seed| -> Vec<u8> {
+            let mut bytes = vec![0; ATTEND_BLOCK * row_bytes];
+            for (x, row) in random(seed, ATTEND_BLOCK * dim).chunks(dim).zip(bytes.chunks_mut(row_bytes)) {
+                kernels.quantize(ty, x, row);
+            }
+            bytes
+        };
+        let scalar = Kernels::new(Isa::Scalar).unwrap();
+        let (k, v) = (quantize(&scalar, 20), quantize(&scalar, 21));
+        let seen: Vec<[u8; 2]> = (0..64u8).map(|i| [0, i + 1]).collect();
+        let windows = vec![[3, 20], [4, 21], [5, 5], [6, 23], [40, 41], [0, 0], [9, 64], [0, 64], [17, 33]];
+        let q = random(22, 64 * heads * dim);
+        let attend = |kernels: &Kernels, seen: &[[u8; 2]], first: usize| {
+            let queries = seen.len() * heads;
+            // Nothing but NaN where no row looks.
+            let (from, to) = (seen.iter().map(|s| s[0]).min().unwrap(), seen.iter().map(|s| s[1]).max().unwrap());
+            let mut keys = vec![0xff; ATTEND_BLOCK * row_bytes];
+            let mut values = vec![0xff; usize::from(to) * row_bytes];
+            for j in usize::from(from)..usize::from(to) {
+                let row = j * row_bytes..(j + 1) * row_bytes;
+                store_key(ty, &k[row.clone()], &mut keys, j);
+                let mut back = vec![0; row_bytes];
+                load_key(ty, &keys, j, &mut back);
+                assert_eq!(back, k[row.clone()]);
+                values[row.clone()].copy_from_slice(&v[row]);
+            }
+            let mut state = Heads::fresh(queries, dim);
+            kernels.attend(
+                ty,
+                &mut AttendBlock {
+                    q: &q[first * heads * dim..][..queries * dim],
+                    keys: &keys,
+                    values: &values,
+                    seen,
+                    head_dim: dim,
+                    scale: 0.3,
+                    softcap: 0.0,
+                    scratch: &mut vec![f32::NAN; AttendBlock::scratch(dim)],
+                    max: &mut state.max,
+                    sum: &mut state.sum,
+                    out: &mut state.out,
+                },
+            );
+            state
+        };
+        for seen in [seen, windows] {
+            let definition: Vec<State> =
+                seen.iter().enumerate().map(|(row, seen)| attend(&scalar, &[*seen], row)).collect();
+            for kernels in levels() {
+                let together = attend(&kernels, &seen, 0);
+                for (row, expected) in definition.iter().enumerate() {
+                    let alone = attend(&kernels, &seen[row..row + 1], row);
+                    for (i, query) in (row * heads..(row + 1) * heads).enumerate() {
+                        let out = |state: &State, query: usize| -> Vec<u32> {
+                            let out = state.out[query * dim..][..dim].iter();
+                            out.chain([&state.max[query], &state.sum[query]]).map(|x| x.to_bits()).collect()
+                        };
+                        let expected = out(expected, i);
+                        assert_eq!(out(&alone, i), expected, "{ty:?} row {row}, head {i}, alone");
+                        assert_eq!(out(&together, query), expected, "{ty:?} row {row}, head {i}, in company");
+                        let [from, to] = seen[row];
+                        assert!(from == to || expected.iter().all(|x| f32::from_bits(*x).is_finite()));
+                    }
+                }
             }
         }
     }

@@ -45,6 +45,12 @@ struct Row {
 
 const ROWS: &[Row] = &[
     Row { name: "exp", f: math::exp, exact: f64::exp, limit: |_| 1.1 },
+    Row {
+        name: "decay",
+        f: math::decay,
+        exact: f64::exp,
+        limit: |x| if (-87.0..=0.0).contains(&x) { 1.1 } else { f64::INFINITY },
+    },
     Row { name: "tanh", f: math::tanh, exact: f64::tanh, limit: |_| 3.0 },
     Row { name: "sigmoid", f: math::sigmoid, exact: |x| 1.0 / (1.0 + (-x).exp()), limit: |_| 3.0 },
     // Below, exp(x) is subnormal and has few digits to be multiplied.

@@ -427,10 +427,10 @@ impl Context {
         let len = self.lens[from] as usize;
         for slot in &self.layout.slots {
             let (keys, values) = slot.split(self.cache.bytes_mut());
-            for rows in [keys, values] {
+            for part in [keys, values] {
                 for head in 0..slot.shape.n_kv {
-                    let (a, b) = (slot.shape.offset(from, head, 0), slot.shape.offset(from, head, len));
-                    rows.copy_within(a..b, slot.shape.offset(to, head, 0));
+                    let blocks = |seq| slot.shape.blocks(seq, head, len);
+                    part.copy_within(blocks(from), blocks(to).start);
                 }
             }
         }

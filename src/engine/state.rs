@@ -1,10 +1,12 @@
 //! A context's sequences as bytes: saved, and restored into a context of the same shape.
 //!
 //! Layout, little-endian: magic, version, fingerprint of model and cache, `n_seqs` lengths, then for each attention layer
-//! the keys and the values of each sequence's heads up to its length, then a CRC-32 of all before it.
+//! the keys and the values of each sequence's heads up to its length, `[position][head_dim]` as stored, then a CRC-32 of
+//! all before it. How the cache lays out its blocks is not part of it.
 
 use super::context::Context;
 use crate::error::{Result, fail};
+use qorus_kernels::{ATTEND_BLOCK, Type, load_key, store_key};
 
 const MAGIC: [u8; 8] = *b"QORUSKV\x01";
 
@@ -32,7 +34,14 @@ impl Context {
         put(&MAGIC);
         put(&fingerprint.to_le_bytes());
         self.lens.iter().for_each(|len| put(&len.to_le_bytes()));
-        each_row(&self.layout.slots, &self.lens, self.cache.bytes_mut(), |rows| put(rows));
+        each_row(&self.layout.slots, &self.lens, self.cache.bytes_mut(), |row| {
+            let out = &mut out[at..at + row.len];
+            match row.key {
+                Some((ty, j)) => load_key(ty, row.bytes, j, out),
+                None => out.copy_from_slice(row.bytes),
+            }
+            at += row.len;
+        });
         let crc = crc32fast::hash(&out[..at]);
         out[at..need].copy_from_slice(&crc.to_le_bytes());
         Ok(need)
@@ -64,9 +73,12 @@ impl Context {
         }
         (0..self.lens.len()).for_each(|i| self.lens[i] = lens(i));
         let mut rest = &body[head..];
-        each_row(&self.layout.slots, &self.lens, self.cache.bytes_mut(), |rows| {
-            let (from, left) = rest.split_at(rows.len());
-            rows.copy_from_slice(from);
+        each_row(&self.layout.slots, &self.lens, self.cache.bytes_mut(), |row| {
+            let (from, left) = rest.split_at(row.len);
+            match row.key {
+                Some((ty, j)) => store_key(ty, from, row.bytes, j),
+                None => row.bytes.copy_from_slice(from),
+            }
             rest = left;
         });
         Ok(())
@@ -89,14 +101,38 @@ impl Context {
     }
 }
 
-/// Calls `f` with the filled part of each head's keys and values, in the order of the file.
-fn each_row(slots: &[crate::layers::CacheSlot], lens: &[u32], cache: &mut [u8], mut f: impl FnMut(&mut [u8])) {
+/// A position's key or value of one head.
+struct Row<'a> {
+    /// Of a key: its type, and which of the block it is.
+    key: Option<(Type, usize)>,
+    /// The key's block, or the value itself.
+    bytes: &'a mut [u8],
+    /// Bytes it is stored in.
+    len: usize,
+}
+
+/// Calls `f` with the keys and values of the filled part of each head, in the order of the file.
+fn each_row(slots: &[crate::layers::CacheSlot], lens: &[u32], cache: &mut [u8], mut f: impl FnMut(Row)) {
     for slot in slots {
         let (keys, values) = slot.split(cache);
-        for part in [keys, values] {
+        let (shape, row_bytes) = (&slot.shape, slot.shape.row_bytes().unwrap_or(0));
+        for (part, keys) in [(keys, true), (values, false)] {
             for (seq, &len) in lens.iter().enumerate() {
-                for head in 0..slot.shape.n_kv {
-                    f(&mut part[slot.shape.offset(seq, head, 0)..slot.shape.offset(seq, head, len as usize)]);
+                for head in 0..shape.n_kv {
+                    let blocks = &mut part[shape.blocks(seq, head, len as usize)];
+                    for pos in 0..len as usize {
+                        let (block, j) = (pos / ATTEND_BLOCK * shape.block_bytes(), pos % ATTEND_BLOCK);
+                        f(match keys {
+                            true => {
+                                let bytes = &mut blocks[block..block + shape.block_bytes()];
+                                Row { key: Some((shape.ty, j)), bytes, len: row_bytes }
+                            }
+                            false => {
+                                let bytes = &mut blocks[pos * row_bytes..][..row_bytes];
+                                Row { key: None, bytes, len: row_bytes }
+                            }
+                        });
+                    }
                 }
             }
         }

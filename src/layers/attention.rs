@@ -57,10 +57,6 @@ impl Attention {
         let (q, kv) = (s.rows.saturating_mul(self.q_width()), s.rows.saturating_mul(self.kv_width()));
         let need = Need::new().take::<f32>(q).take::<f32>(q).take::<f32>(kv).take::<f32>(kv).take::<f32>(kv);
         let need = need.sub(Input::need(Need::new(), s.rows, self.q.w.cols, self.quantized()));
-        let need = match s.slots.get(self.slot) {
-            Some(slot) => need.sub(attend::need(self.params.n_head, &slot.shape, s.rows)),
-            None => need,
-        };
         need.sub(self.o.need(s.rows))
     }
 
@@ -101,9 +97,8 @@ impl Attention {
         }
         let Some(slot) = run.slots.get(self.slot) else { fail!(Internal, "cache {} is not there", self.slot) };
         let (shape, (keys, values)) = (&slot.shape, slot.split(run.cache));
-        attend::store(&run.exec, shape, k, run.places, keys)?;
-        attend::store(&run.exec, shape, v, run.places, values)?;
-        attend::attend(&run.exec, &mut frame, &self.params, shape, q, run.places, keys, values, other)?;
+        attend::store(&run.exec, shape, (k, v), run.places, (&mut *keys, &mut *values))?;
+        attend::attend(&run.exec, &self.params, shape, q, run.places, (keys, values), other)?;
         self.o.forward(run, &mut frame, other, y)
     }
 }

@@ -6,16 +6,19 @@
 
 use super::Exec;
 use crate::error::{Result, fail};
-use crate::memory::{Frame, Need};
-use crate::threads::{self, Shards};
-use qorus_kernels::{ATTEND_BLOCK, AttendBlock, Kernels, Type};
+use crate::threads::Shards;
+use qorus_kernels::{ATTEND_BLOCK, AttendBlock, Kernels, Type, store_key};
 use std::ops::Range;
 
-/// Rows that share a pass over a block of keys and values while it is in the first-level cache.
-const TILE: usize = 16;
+/// Rows that read a block of keys and values together.
+const TILE: usize = 32;
 
-/// With at most this many rows the blocks are spread over the threads, with more the rows are.
-const FEW_ROWS: usize = 4;
+/// Up to this many rows of a batch are few: their blocks are spread over the threads, in tiles of [`FEW_TILE`]. Of more, a
+/// tile is computed by one thread.
+const FEW_ROWS: usize = 16;
+
+/// Rows of a tile when there are few; each thread has room for the results of all their blocks.
+const FEW_TILE: usize = 4;
 
 /// Where a row of a batch stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
@@ -27,7 +30,8 @@ pub struct Place {
     pub pos: u32,
 }
 
-/// Keys and values of one layer: each `[seq][kv head][position][head_dim]` in storage type `ty`.
+/// Keys and values of one layer: each `[seq][kv head][position][head_dim]` in storage type `ty`. Sequences have whole
+/// blocks of positions, and the keys of a block are laid out by [`store_key`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CacheShape {
     /// Storage type of keys and values.
@@ -55,12 +59,25 @@ impl CacheShape {
 
     /// Bytes of the keys, and as many of the values; None when they do not fit the address space.
     pub fn bytes(&self) -> Option<usize> {
-        self.seqs.checked_mul(self.n_kv)?.checked_mul(self.ctx)?.checked_mul(self.row_bytes()?)
+        let positions = self.ctx.checked_next_multiple_of(ATTEND_BLOCK)?;
+        self.seqs.checked_mul(self.n_kv)?.checked_mul(positions)?.checked_mul(self.row_bytes()?)
     }
 
-    /// Where the row of a head at a place begins.
-    pub fn offset(&self, seq: usize, head: usize, pos: usize) -> usize {
-        ((seq * self.n_kv + head) * self.ctx + pos) * self.row_bytes().unwrap_or(0)
+    /// Bytes of a block of one head.
+    pub fn block_bytes(&self) -> usize {
+        ATTEND_BLOCK * self.row_bytes().unwrap_or(0)
+    }
+
+    /// Where the blocks of a head with its first `positions` positions are.
+    pub fn blocks(&self, seq: usize, head: usize, positions: usize) -> Range<usize> {
+        let from = (seq * self.n_kv + head) * self.ctx.div_ceil(ATTEND_BLOCK) * self.block_bytes();
+        from..from + positions.div_ceil(ATTEND_BLOCK) * self.block_bytes()
+    }
+
+    /// Where block `block` of a head is.
+    fn block(&self, seq: usize, head: usize, block: usize) -> Range<usize> {
+        let from = self.blocks(seq, head, block * ATTEND_BLOCK).end;
+        from..from + self.block_bytes()
     }
 }
 
@@ -77,68 +94,99 @@ pub struct AttendParams {
     pub window: usize,
 }
 
-/// Stores rows of `[n_kv][head_dim]` in the cache at their places.
-pub fn store(exec: &Exec, shape: &CacheShape, x: &[f32], places: &[Place], cache: &mut [u8]) -> Result<()> {
+/// Stores rows of `[n_kv][head_dim]`, keys `k` and values `v`, in the cache at their places.
+pub fn store(
+    exec: &Exec,
+    shape: &CacheShape,
+    (k, v): (&[f32], &[f32]),
+    places: &[Place],
+    (keys, values): (&mut [u8], &mut [u8]),
+) -> Result<()> {
     let row_bytes = shape.row_bytes().unwrap_or(0);
-    let cache = Shards::new(cache);
-    exec.pool.split(places.len(), 8, |part| {
-        for row in part {
+    let (keys, values) = (Shards::new(keys), Shards::new(values));
+    // A block of a head belongs to one thread.
+    let part = |thread: usize, threads: usize| {
+        // SAFETY: this is thread `thread` of the job, or the caller alone, and it asks once.
+        let stored = &mut unsafe { exec.scratch_of(thread) }[..row_bytes];
+        for (row, place) in places.iter().enumerate() {
+            let (seq, pos) = (place.seq as usize, place.pos as usize);
             for head in 0..shape.n_kv {
-                let at = shape.offset(places[row].seq as usize, head, places[row].pos as usize);
-                // SAFETY: places of a batch are distinct, so each row of the cache belongs to one thread.
-                let out = unsafe { cache.part(at..at + row_bytes) };
-                let from = (row * shape.n_kv + head) * shape.head_dim;
-                exec.kernels.quantize(shape.ty, &x[from..from + shape.head_dim], out);
+                if (pos / ATTEND_BLOCK + head) % threads != thread {
+                    continue;
+                }
+                let (at, j) = (shape.block(seq, head, pos / ATTEND_BLOCK), pos % ATTEND_BLOCK);
+                let x = (row * shape.n_kv + head) * shape.head_dim;
+                exec.kernels.quantize(shape.ty, &k[x..x + shape.head_dim], stored);
+                // SAFETY: the block is this thread's, and its last use is over.
+                store_key(shape.ty, stored, unsafe { keys.part(at.clone()) }, j);
+                // SAFETY: as above.
+                let value = &mut unsafe { values.part(at) }[j * row_bytes..][..row_bytes];
+                exec.kernels.quantize(shape.ty, &v[x..x + shape.head_dim], value);
             }
         }
-    })
+    };
+    if places.len() < 8 {
+        part(0, 1);
+        return Ok(());
+    }
+    exec.pool.run(&|thread| part(thread, exec.pool.len()))
 }
 
-/// Bytes of scratch one thread needs: statistics of a tile of rows, scores of a block and a row of values.
+/// Stores keys and values `[n_kv][ctx][head_dim]` of one sequence, of the cache's type already, in the cache.
+pub fn load(shape: &CacheShape, (k, v): (&[u8], &[u8]), (keys, values): (&mut [u8], &mut [u8])) {
+    let row_bytes = shape.row_bytes().unwrap_or(0);
+    for (head, (k, v)) in k.chunks_exact(shape.ctx * row_bytes).zip(v.chunks_exact(shape.ctx * row_bytes)).enumerate() {
+        let at = shape.blocks(0, head, shape.ctx);
+        values[at.clone()][..v.len()].copy_from_slice(v);
+        for (keys, k) in keys[at].chunks_exact_mut(shape.block_bytes()).zip(k.chunks(shape.block_bytes())) {
+            k.chunks_exact(row_bytes).enumerate().for_each(|(j, row)| store_key(shape.ty, row, keys, j));
+        }
+    }
+}
+
+/// Bytes of scratch one thread needs: a tile's queries and its state, what the kernel needs, and for few rows the results
+/// of the blocks of one head over the whole context.
 pub fn scratch(n_head: usize, shape: &CacheShape) -> usize {
     let group = n_head / shape.n_kv.max(1);
-    let elements = group.saturating_mul(2 * TILE + ATTEND_BLOCK).saturating_add(shape.head_dim);
-    elements.saturating_mul(size_of::<f32>())
-}
-
-/// Bytes [`attend`] takes from its frame for `rows` rows.
-pub fn need(n_head: usize, shape: &CacheShape, rows: usize) -> Need {
-    Need::new().take::<f32>(partials(n_head, shape, rows))
-}
-
-/// Elements of the blocks' partial results: of as many rows as may be computed by blocks, over the whole context. They
-/// are taken for longer batches too, so that a plan for many rows holds for few.
-fn partials(n_head: usize, shape: &CacheShape, rows: usize) -> usize {
-    let blocks = shape.ctx.div_ceil(ATTEND_BLOCK);
-    let each = blocks.saturating_mul(n_head).saturating_mul(shape.head_dim.saturating_add(2));
-    rows.min(FEW_ROWS).saturating_mul(each)
+    let results = |rows: usize| rows.saturating_mul(group).saturating_mul(shape.head_dim.saturating_add(2));
+    let partials = results(FEW_TILE).saturating_mul(shape.ctx.div_ceil(ATTEND_BLOCK));
+    let kernel = AttendBlock::scratch(shape.head_dim);
+    let elements = results(2 * TILE).saturating_add(kernel).saturating_add(partials);
+    elements.saturating_mul(size_of::<f32>()).max(shape.row_bytes().unwrap_or(0))
 }
 
 /// out = softmax(scale q k^T) v for rows `[n_head][head_dim]` of `q` at `places`, whose own keys and values are in
 /// the cache already.
-#[allow(clippy::too_many_arguments)] // the operands of attention
 pub fn attend(
     exec: &Exec,
-    frame: &mut Frame<'_>,
     p: &AttendParams,
     shape: &CacheShape,
     q: &[f32],
     places: &[Place],
-    keys: &[u8],
-    values: &[u8],
+    (keys, values): (&[u8], &[u8]),
     out: &mut [f32],
 ) -> Result<()> {
     let width = p.n_head * shape.head_dim;
     if q.len() != places.len() * width || out.len() != q.len() || !shape.serves(p.n_head) {
         fail!(Shape, "attention of {} rows over {} heads: {} elements", places.len(), p.n_head, q.len());
     }
-    let job = Job { p, shape, group: p.n_head / shape.n_kv, q, places, keys, values };
-    let mut frame = frame.sub();
-    let partial = frame.take::<f32>(partials(p.n_head, shape, places.len()))?;
-    if places.len() <= FEW_ROWS { job.by_blocks(exec, partial, out) } else { job.by_rows(exec, out) }
+    let (threads, few) = (exec.pool.len(), places.len() <= FEW_ROWS);
+    // Enough tiles that the threads end together.
+    let tile = if few { FEW_TILE } else { (places.len() * shape.n_kv / (4 * threads)).clamp(FEW_TILE, TILE) };
+    let mut job = Job { p, shape, group: p.n_head / shape.n_kv, q, places, keys, values, threads, few, tile, cost: 0 };
+    job.cost = job.each_piece(|_| ());
+    let out = Shards::new(out);
+    exec.pool.run(&|thread| {
+        // SAFETY: this is thread `thread` of the job, and it asks once.
+        job.work(exec.kernels, unsafe { job.space(exec, thread) }, thread, &out);
+    })?;
+    if few {
+        job.join(exec, &out);
+    }
+    Ok(())
 }
 
-/// Running or partial result of the query heads of one group: greatest score, sum of exponentials, weighted values.
+/// Running or partial result of some queries: greatest score, sum of exponentials, weighted values.
 struct State<'a> {
     max: &'a mut [f32],
     sum: &'a mut [f32],
@@ -146,36 +194,33 @@ struct State<'a> {
 }
 
 impl<'a> State<'a> {
-    /// Over `[group][head_dim]` values and `[2][group]` statistics.
-    fn new(out: &'a mut [f32], stats: &'a mut [f32]) -> Self {
-        let (max, sum) = stats.split_at_mut(stats.len() / 2);
-        State { max, sum, out }
+    /// Of `n` queries, at the beginning of a buffer.
+    fn new(buffer: &'a mut [f32], n: usize, head_dim: usize) -> Self {
+        let (max, rest) = buffer.split_at_mut(n);
+        let (sum, rest) = rest.split_at_mut(n);
+        State { max, sum, out: &mut rest[..n * head_dim] }
     }
+}
 
-    /// Over one buffer whose first `width` elements are the values.
-    fn of(buffer: &'a mut [f32], width: usize) -> Self {
-        let (out, stats) = buffer.split_at_mut(width);
-        State::new(out, stats)
-    }
+/// One thread's scratch.
+struct Space<'a> {
+    /// Queries of a tile.
+    q: &'a mut [f32],
+    /// Their state.
+    state: &'a mut [f32],
+    kernel: &'a mut [f32],
+    /// States of single blocks.
+    partials: &'a mut [f32],
+}
 
-    fn clear(&mut self) {
-        self.max.fill(f32::NEG_INFINITY);
-        self.sum.fill(0.0);
-        self.out.fill(0.0);
-    }
-
-    /// Adds the result of a later block; one that a row does not see adds nothing.
-    fn merge(&mut self, k: &Kernels, later: &State<'_>) {
-        if later.max[0] != f32::NEG_INFINITY {
-            k.attend_merge((self.max, self.sum, self.out), (later.max, later.sum, later.out));
-        }
-    }
-
-    fn finish(&mut self, k: &Kernels, head_dim: usize) {
-        for (out, sum) in self.out.chunks_exact_mut(head_dim).zip(self.sum.iter()) {
-            k.scale(out, 1.0 / sum);
-        }
-    }
+/// The queries of one group of heads, in consecutive rows of one sequence.
+struct Piece {
+    rows: Range<usize>,
+    head: usize,
+    /// The blocks that some of the rows see.
+    blocks: Range<usize>,
+    /// Cost of the pieces before; a block costs one for each row.
+    before: usize,
 }
 
 struct Job<'a> {
@@ -186,9 +231,29 @@ struct Job<'a> {
     places: &'a [Place],
     keys: &'a [u8],
     values: &'a [u8],
+    threads: usize,
+    few: bool,
+    /// The most rows of a piece.
+    tile: usize,
+    /// Cost of all pieces.
+    cost: usize,
 }
 
 impl Job<'_> {
+    /// The scratch of a thread.
+    ///
+    /// # Safety
+    /// As [`Exec::scratch_of`]; when no job runs, the caller may ask for each thread's once.
+    unsafe fn space<'a>(&self, exec: &'a Exec, thread: usize) -> Space<'a> {
+        let queries = TILE * self.group * self.shape.head_dim;
+        // SAFETY: the caller's promise.
+        let all: &mut [f32] = bytemuck::cast_slice_mut(unsafe { exec.scratch_of(thread) });
+        let (q, rest) = all.split_at_mut(queries);
+        let (state, rest) = rest.split_at_mut(queries + 2 * TILE * self.group);
+        let (kernel, partials) = rest.split_at_mut(AttendBlock::scratch(self.shape.head_dim));
+        Space { q, state, kernel, partials }
+    }
+
     /// Positions a row sees.
     fn seen(&self, row: usize) -> Range<usize> {
         let end = self.places[row].pos as usize + 1;
@@ -196,44 +261,101 @@ impl Job<'_> {
         from..end
     }
 
-    /// Blocks that some of the rows see.
-    fn blocks(&self, rows: impl Iterator<Item = usize> + Clone) -> Range<usize> {
-        let start = rows.clone().map(|row| self.seen(row).start).min().unwrap_or(0);
-        let end = rows.map(|row| self.seen(row).end).max().unwrap_or(0);
-        start / ATTEND_BLOCK..end.div_ceil(ATTEND_BLOCK)
+    /// Those of block `block`, as [`AttendBlock`] has them.
+    fn seen_of(&self, row: usize, block: usize) -> [u8; 2] {
+        let (seen, first) = (self.seen(row), block * ATTEND_BLOCK);
+        [seen.start, seen.end].map(|pos| pos.saturating_sub(first).min(ATTEND_BLOCK) as u8)
     }
 
     /// Elements of `q` and `out` that belong to a row's group of heads.
-    fn heads(&self, row: usize, kv: usize) -> Range<usize> {
+    fn heads(&self, row: usize, head: usize) -> Range<usize> {
         let width = self.group * self.shape.head_dim;
-        let from = (row * self.shape.n_kv + kv) * width;
+        let from = (row * self.shape.n_kv + head) * width;
         from..from + width
     }
 
-    /// Merges the part of block `block` that `row` sees into `state`.
-    fn block(&self, k: &Kernels, row: usize, kv: usize, block: usize, state: &mut State<'_>, work: &mut [f32]) {
-        let seen = self.seen(row);
-        let from = (block * ATTEND_BLOCK).max(seen.start);
-        let to = ((block + 1) * ATTEND_BLOCK).min(seen.end);
-        if from >= to {
-            return;
+    /// Calls `f` with the pieces in order; gives their cost.
+    fn each_piece(&self, mut f: impl FnMut(Piece)) -> usize {
+        let mut before = 0;
+        for head in 0..self.shape.n_kv {
+            let mut first = 0;
+            while first < self.places.len() {
+                let Place { seq, pos } = self.places[first];
+                let follows = |&i: &usize| self.places[i] == Place { seq, pos: pos + (i - first) as u32 };
+                let most = self.places.len().min(first + self.tile);
+                let end = (first + 1..most).find(|i| !follows(i)).unwrap_or(most);
+                let blocks = self.seen(first).start / ATTEND_BLOCK..self.seen(end - 1).end.div_ceil(ATTEND_BLOCK);
+                let cost = blocks.len() * (end - first);
+                f(Piece { rows: first..end, head, blocks, before });
+                (before, first) = (before + cost, end);
+            }
         }
-        let row_bytes = self.shape.row_bytes().unwrap_or(0);
-        let at = self.shape.offset(self.places[row].seq as usize, kv, from);
-        let bytes = at..at + (to - from) * row_bytes;
-        let (scores, part) = work.split_at_mut(self.group * ATTEND_BLOCK);
+        before
+    }
+
+    /// The blocks of a piece that a thread computes: those at its part of the cost, or of many rows all or none.
+    fn share(&self, piece: &Piece, thread: usize) -> Range<usize> {
+        let (rows, Range { start, end }) = (piece.rows.len(), piece.blocks.clone());
+        let first = |thread: usize| {
+            let bound = self.cost / self.threads * thread + self.cost % self.threads * thread / self.threads;
+            let into = bound.saturating_sub(piece.before).div_ceil(rows).min(end - start);
+            match self.few {
+                true => start + into,
+                false if 2 * into > end - start => end,
+                false => start,
+            }
+        };
+        first(thread)..first(thread + 1)
+    }
+
+    fn work(&self, k: &Kernels, space: Space, thread: usize, out: &Shards<f32>) {
+        let (group, head_dim) = (self.group, self.shape.head_dim);
+        self.each_piece(|piece| {
+            let mine = self.share(&piece, thread);
+            if mine.is_empty() {
+                return;
+            }
+            let n = piece.rows.len() * group;
+            let q = &mut space.q[..n * head_dim];
+            for (row, q) in piece.rows.clone().zip(q.chunks_exact_mut(group * head_dim)) {
+                q.copy_from_slice(&self.q[self.heads(row, piece.head)]);
+            }
+            if mine.start > piece.blocks.start {
+                let partials = space.partials.chunks_exact_mut(n * (head_dim + 2));
+                for (block, partial) in mine.zip(partials) {
+                    let mut state = State::new(partial, n, head_dim);
+                    state.max.fill(f32::NEG_INFINITY);
+                    self.block(k, &piece, block, q, &mut state, space.kernel);
+                }
+                return;
+            }
+            let mut state = State::new(space.state, n, head_dim);
+            state.max.fill(f32::NEG_INFINITY);
+            for block in mine.clone() {
+                self.block(k, &piece, block, q, &mut state, space.kernel);
+            }
+            // A piece that another thread goes on with is the last of this one, and stays where it is.
+            if mine.end == piece.blocks.end {
+                self.finish(k, &piece, &state, out);
+            }
+        });
+    }
+
+    /// Merges what the rows of a piece see of a block into `state`.
+    fn block(&self, k: &Kernels, piece: &Piece, block: usize, q: &[f32], state: &mut State, scratch: &mut [f32]) {
+        let mut seen = [[0; 2]; TILE];
+        let seen = &mut seen[..piece.rows.len()];
+        seen.iter_mut().zip(piece.rows.clone()).for_each(|(seen, row)| *seen = self.seen_of(row, block));
+        let at = self.shape.block(self.places[piece.rows.start].seq as usize, piece.head, block);
         let mut block = AttendBlock {
-            q: &self.q[self.heads(row, kv)],
-            k: &self.keys[bytes.clone()],
-            v: &self.values[bytes],
-            k_stride: row_bytes,
-            v_stride: row_bytes,
-            len: to - from,
+            q,
+            keys: &self.keys[at.clone()],
+            values: &self.values[at],
+            seen,
             head_dim: self.shape.head_dim,
             scale: self.p.scale,
             softcap: self.p.softcap,
-            scores,
-            part,
+            scratch,
             max: state.max,
             sum: state.sum,
             out: state.out,
@@ -241,70 +363,62 @@ impl Job<'_> {
         k.attend(self.shape.ty, &mut block);
     }
 
-    /// Each thread takes every n-th row, in tiles that share the blocks of keys and values.
-    fn by_rows(&self, exec: &Exec, out: &mut [f32]) -> Result<()> {
-        let (k, group, head_dim, threads) = (exec.kernels, self.group, self.shape.head_dim, exec.pool.len());
-        let out = Shards::new(out);
-        exec.pool.run(&|thread| {
-            // SAFETY: this is thread `thread` of the job, and it asks once.
-            let scratch: &mut [f32] = bytemuck::cast_slice_mut(unsafe { exec.scratch_of(thread) });
-            let (stats, work) = scratch.split_at_mut(TILE * 2 * group);
-            let work = &mut work[..group * ATTEND_BLOCK + head_dim];
-            let mine = self.places.len().saturating_sub(thread).div_ceil(threads);
-            for first in (0..mine).step_by(TILE) {
-                let rows = || (first..mine.min(first + TILE)).map(|i| thread + i * threads);
-                let blocks = self.blocks(rows());
-                for kv in 0..self.shape.n_kv {
-                    let mut each = |f: &mut dyn FnMut(usize, State<'_>)| {
-                        for (row, stats) in rows().zip(stats.chunks_exact_mut(2 * group)) {
-                            // SAFETY: a row belongs to one thread.
-                            f(row, State::new(unsafe { out.part(self.heads(row, kv)) }, stats));
+    /// Merges, in order, what threads computed of pieces that others began.
+    fn join(&self, exec: &Exec, out: &Shards<f32>) {
+        let (k, group, head_dim) = (exec.kernels, self.group, self.shape.head_dim);
+        self.each_piece(|piece| {
+            let whole = |thread: &usize| self.share(&piece, *thread) == piece.blocks;
+            if (0..self.threads).any(|thread| whole(&thread)) {
+                return;
+            }
+            let n = piece.rows.len() * group;
+            let mut began = None;
+            for thread in 0..self.threads {
+                let mine = self.share(&piece, thread);
+                if mine.is_empty() {
+                    continue;
+                }
+                // SAFETY: no job runs, and this piece asks each thread's scratch once.
+                let space = unsafe { self.space(exec, thread) };
+                let Some(state) = &mut began else {
+                    began = Some(State::new(space.state, n, head_dim));
+                    continue;
+                };
+                for (block, partial) in mine.zip(space.partials.chunks_exact_mut(n * (head_dim + 2))) {
+                    let later = State::new(partial, n, head_dim);
+                    for (i, row) in piece.rows.clone().enumerate() {
+                        let [from, to] = self.seen_of(row, block);
+                        let (heads, values) =
+                            (i * group..(i + 1) * group, i * group * head_dim..(i + 1) * group * head_dim);
+                        if from < to {
+                            k.attend_merge(
+                                (
+                                    &mut state.max[heads.clone()],
+                                    &mut state.sum[heads.clone()],
+                                    &mut state.out[values.clone()],
+                                ),
+                                (&later.max[heads.clone()], &later.sum[heads], &later.out[values]),
+                            );
                         }
-                    };
-                    each(&mut |_, mut state| state.clear());
-                    for block in blocks.clone() {
-                        each(&mut |row, mut state| self.block(k, row, kv, block, &mut state, work));
                     }
-                    each(&mut |_, mut state| state.finish(k, head_dim));
                 }
             }
-        })
+            if let Some(state) = began {
+                self.finish(k, &piece, &state, out);
+            }
+        });
     }
 
-    /// The threads share the blocks of all rows; the caller merges them in order.
-    fn by_blocks(&self, exec: &Exec, partial: &mut [f32], out: &mut [f32]) -> Result<()> {
-        let (k, group, head_dim, n_kv) = (exec.kernels, self.group, self.shape.head_dim, self.shape.n_kv);
-        let width = group * head_dim;
-        let Range { start, end } = self.blocks(0..self.places.len());
-        let blocks = end - start;
-        // [row][kv head][block] of ([group][head_dim] values, [2][group] statistics)
-        let item = width + 2 * group;
-        let items = self.places.len() * n_kv * blocks;
-        let partial = &mut partial[..items * item];
-        {
-            let partial = Shards::new(&mut *partial);
-            exec.pool.run(&|thread| {
-                // SAFETY: this is thread `thread` of the job, and it asks once.
-                let scratch: &mut [f32] = bytemuck::cast_slice_mut(unsafe { exec.scratch_of(thread) });
-                let work = &mut scratch[..group * ATTEND_BLOCK + head_dim];
-                for i in threads::part(items, 1, thread, exec.pool.len()) {
-                    let (row, kv, block) = (i / blocks / n_kv, i / blocks % n_kv, start + i % blocks);
-                    // SAFETY: items of different threads are disjoint.
-                    let mut state = State::of(unsafe { partial.part(i * item..(i + 1) * item) }, width);
-                    state.clear();
-                    self.block(k, row, kv, block, &mut state, work);
-                }
-            })?;
-        }
-        for (i, of_row) in partial.chunks_exact_mut(blocks * item).enumerate() {
-            let (first, later) = of_row.split_at_mut(item);
-            let mut total = State::of(first, width);
-            for part in later.chunks_exact_mut(item) {
-                total.merge(k, &State::of(part, width));
+    fn finish(&self, k: &Kernels, piece: &Piece, state: &State, out: &Shards<f32>) {
+        let head_dim = self.shape.head_dim;
+        let mut heads = state.out.chunks_exact(head_dim).zip(state.sum.iter());
+        for row in piece.rows.clone() {
+            // SAFETY: a row's group of heads is finished once.
+            let out = unsafe { out.part(self.heads(row, piece.head)) };
+            for (out, (values, sum)) in out.chunks_exact_mut(head_dim).zip(&mut heads) {
+                out.copy_from_slice(values);
+                k.scale(out, 1.0 / sum);
             }
-            total.finish(k, head_dim);
-            out[self.heads(i / n_kv, i % n_kv)].copy_from_slice(total.out);
         }
-        Ok(())
     }
 }

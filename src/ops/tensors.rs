@@ -306,8 +306,9 @@ impl Attention {
     /// Bytes of scratch for each thread, and of work.
     pub fn need(&self, threads: usize) -> (usize, Need) {
         let scratch = align_up(attend::scratch(self.params.n_head, &self.shape)).unwrap_or(usize::MAX);
+        let cache = self.shape.bytes().unwrap_or(usize::MAX);
         let need = Need::new().take::<u8>(scratch.saturating_mul(threads)).take::<Place>(self.rows);
-        (scratch, need.sub(attend::need(self.params.n_head, &self.shape, self.rows)))
+        (scratch, need.take::<u8>(cache).take::<u8>(cache))
     }
 }
 
@@ -336,7 +337,10 @@ pub fn attention(
     }
     // SAFETY: nothing else that is read here shares its memory.
     let y = unsafe { y.f32s("y") }?;
-    attend::attend(exec, frame, &a.params, &a.shape, q, places, k, v, y)
+    let cache = a.shape.bytes().unwrap_or(usize::MAX);
+    let (keys, values) = (frame.take::<u8>(cache)?, frame.take::<u8>(cache)?);
+    attend::load(&a.shape, (k, v), (&mut *keys, &mut *values));
+    attend::attend(exec, &a.params, &a.shape, q, places, (keys, values), y)
 }
 
 #[cfg(test)]

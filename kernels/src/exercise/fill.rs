@@ -1,7 +1,7 @@
 //! Made-up inputs.
 
 use super::layout::{Content, Slot};
-use crate::Type;
+use crate::{ATTEND_BLOCK, Type};
 use half::{bf16, f16};
 
 /// What outputs, scratch and guards are filled with: a NaN as f32.
@@ -45,6 +45,13 @@ pub fn fill(slot: Slot, ty: Type, seed: u64, bytes: &mut [u8]) {
         Content::Positive => each(bytes, |_| 0.01 + random.unit()),
         Content::Maxima => each(bytes, |i| if i % 2 == 0 { f32::NEG_INFINITY } else { random.within(1.0) }),
         Content::Stored => stored(&mut random, ty, bytes),
+        Content::Keys => keys(&mut random, ty, bytes),
+        Content::Seen(positions, some) => {
+            for (i, seen) in bytes.as_chunks_mut::<2>().0.iter_mut().enumerate() {
+                let to = if some { positions - positions.min(i % 4 + i / 7) } else { positions };
+                *seen = [if some { to.min(i % 3 * 9 + i) as u8 } else { 0 }, to as u8];
+            }
+        }
         Content::Quants => bytes.iter_mut().for_each(|q| *q = random.quant() as u8),
         Content::QuantSums => {
             for sum in bytes.as_chunks_mut::<2>().0 {
@@ -76,6 +83,20 @@ fn stored(random: &mut Random, ty: Type, bytes: &mut [u8]) {
             for block in bytes.chunks_exact_mut(ty.block_bytes()) {
                 scales(random, ty, block);
             }
+        }
+    }
+}
+
+/// A block of keys: of block types the scales of all positions come before their quants.
+fn keys(random: &mut Random, ty: Type, bytes: &mut [u8]) {
+    if !ty.is_quantized() {
+        return stored(random, ty, bytes);
+    }
+    for group in bytes.chunks_exact_mut(ty.block_bytes() * ATTEND_BLOCK) {
+        let (scales, quants) = group.split_at_mut(2 * ATTEND_BLOCK);
+        quants.iter_mut().for_each(|x| *x = random.bits() as u8);
+        for scale in scales.as_chunks_mut::<2>().0 {
+            *scale = f16::from_f32(random.within(1.0) / 64.0).to_le_bytes();
         }
     }
 }

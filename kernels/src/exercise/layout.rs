@@ -1,7 +1,7 @@
 //! Where the arguments of an exercise lie.
 
-use super::{Shape, cache_stride};
-use crate::attend::ATTEND_BLOCK;
+use super::Shape;
+use crate::attend::{ATTEND_BLOCK, AttendBlock};
 use crate::panel_bytes;
 use crate::table::{Entry, Func};
 use core::ops::Range;
@@ -36,6 +36,10 @@ pub enum Content {
     Maxima,
     /// Elements of the entry's type.
     Stored,
+    /// Keys of the entry's type, in a block.
+    Keys,
+    /// For rows in turn the positions that they see: all of so many, or only some of them.
+    Seen(usize, bool),
     /// Signed bytes, not -128.
     Quants,
     /// Sums of sixteen of those.
@@ -121,12 +125,11 @@ impl Layout {
                 l.floats(Read, &[unit, unit], 4 * if shape.other { k / 4 } else { k / 2 });
             }
             Func::Attend(_) => {
-                let cache = cache_stride(entry.ty, k) * rows;
                 l.floats(Read, &[wide], vector * tokens);
-                l.bytes_of(Read, Stored, cache);
-                l.bytes_of(Read, Stored, cache);
-                l.floats(Scratch, &[Empty], 4 * ATTEND_BLOCK * tokens);
-                l.floats(Scratch, &[Empty], vector);
+                l.bytes_of(Read, Content::Keys, row * ATTEND_BLOCK);
+                l.bytes_of(Read, Stored, row * rows);
+                l.bytes_of(Read, Content::Seen(rows, shape.other), 2 * shape.attend_rows());
+                l.floats(Scratch, &[Empty], 4 * AttendBlock::scratch(k));
                 l.floats(Change, &[Maxima, Positive], 4 * tokens);
                 l.floats(Change, &[unit], vector * tokens);
             }

@@ -12,7 +12,7 @@ pub mod peak;
 use crate::act::ActQ8;
 use crate::attend::{ATTEND_BLOCK, AttendBlock};
 use crate::table::{Entry, Func};
-use crate::{Isa, TileMut, Type};
+use crate::{Isa, TileMut};
 use bytemuck::{cast_slice, cast_slice_mut};
 use core::time::Duration;
 use layout::{Access, Layout};
@@ -25,12 +25,12 @@ pub struct Shape {
     pub k: usize,
     /// Weight rows of a product; positions of attention, at most [`ATTEND_BLOCK`].
     pub rows: usize,
-    /// Activation rows of a product; query heads of attention.
+    /// Activation rows of a product; query vectors of attention.
     pub tokens: usize,
     /// By how many elements each slice misses a multiple of 64 bytes.
     pub skew: usize,
     /// The other way of operations that have two: LayerNorm without bias, rope of half
-    /// the head, attention with a soft cap.
+    /// the head, attention with a soft cap and rows that see unlike positions.
     pub other: bool,
 }
 
@@ -43,16 +43,21 @@ impl Shape {
         };
         Shape { k: self.k.next_multiple_of(step), rows: self.rows, tokens: self.tokens, ..self }
     }
+
+    /// Rows of attention: two heads each, if that comes out even.
+    fn attend_rows(&self) -> usize {
+        if self.tokens.is_multiple_of(2) { self.tokens / 2 } else { self.tokens }
+    }
 }
 
 /// Shapes at which an entry is worth measuring: of products the decoding of one token and a batch, of
-/// attention a few heads over a whole block, otherwise a vector of a model's width.
+/// attention one token and a batch over a whole block, otherwise a vector of a model's width.
 pub fn usual_shapes(entry: &Entry) -> &'static [Shape] {
     const fn shape(k: usize, rows: usize, tokens: usize) -> Shape {
         Shape { k, rows, tokens, skew: 0, other: false }
     }
     const PRODUCT: &[Shape] = &[shape(2048, 2048, 1), shape(2048, 512, 64)];
-    const ATTEND: &[Shape] = &[shape(64, ATTEND_BLOCK, 3), shape(128, ATTEND_BLOCK, 4)];
+    const ATTEND: &[Shape] = &[shape(64, ATTEND_BLOCK, 3), shape(64, ATTEND_BLOCK, 48), shape(256, ATTEND_BLOCK, 48)];
     const VECTOR: &[Shape] = &[shape(4096, 1, 1)];
     match entry.func {
         Func::MatmulQ8(_) | Func::MatmulF32(_) => PRODUCT,
@@ -243,20 +248,18 @@ impl<'a> Exercise<'a> {
                     f(x, cos, sin);
                 }
                 Func::Attend(f) => {
-                    args!(q, keys, values, scores, part, max, sum, out);
-                    let stride = keys.len() / rows.max(1);
+                    args!(q, keys, values);
+                    let seen = next().as_chunks::<2>().0;
+                    args!(scratch, max, sum, out);
                     f(&mut AttendBlock {
                         q,
-                        k: keys,
-                        v: values,
-                        k_stride: stride,
-                        v_stride: stride,
-                        len: rows,
+                        keys,
+                        values,
+                        seen,
                         head_dim: k,
                         scale: 0.125,
                         softcap: if other { 5.0 } else { 0.0 },
-                        scores,
-                        part,
+                        scratch,
                         max,
                         sum,
                         out,
@@ -279,9 +282,4 @@ fn window(y: &mut [f32], rows: usize, tokens: usize) -> TileMut<'_> {
 /// The scalar entry of the same operation and type.
 pub fn definition(entry: &Entry) -> Option<&'static Entry> {
     crate::table::entries().find(|e| (e.op, e.ty, e.isa) == (entry.op, entry.ty, Isa::Scalar))
-}
-
-/// Bytes of one position in an exercised cache: the head's row and something of another head.
-pub(crate) fn cache_stride(ty: Type, head_dim: usize) -> usize {
-    ty.row_bytes(head_dim).unwrap_or(0) + ty.block_bytes()
 }

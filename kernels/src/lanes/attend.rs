@@ -1,137 +1,253 @@
-//! Attention of a few query heads over one block of positions.
+//! Attention of query vectors over one block of positions.
 //!
-//! Up to four heads go together, so that each key and value is read and converted once for them; their
-//! sums stay in registers. A head's own sums never depend on its company.
+//! Both halves are small matrix products: queries times keys with positions in the lanes, weights times values with
+//! elements in the lanes. Up to [`TILE`] queries go together, their sums in registers. When several tiles read the
+//! block, its keys and values are made f32 once. A query's own sums never depend on its company.
 
 use super::map::{map, padded, zip};
-use super::softmax::exp_less_max;
-use super::stored::{Stored, tail};
-use super::{Simd, math};
+use super::stored::{Cached, tail};
+use super::{Lanes, Simd, math, reduce};
 use crate::attend::{ATTEND_BLOCK, AttendBlock};
 use crate::order;
+use core::marker::PhantomData;
+use core::ops::Range;
 
-/// The block's own greatest score, sum and weighted values for each head, merged into the running ones.
-#[inline(always)]
-pub fn attend<S: Simd, T: Stored>(s: S, b: &mut AttendBlock) {
-    if b.len == 0 {
-        return;
-    }
-    let heads = b.max.len();
-    for head in (0..heads).step_by(4) {
-        let company = (heads - head).min(4);
-        scores::<S, T>(s, b, head, company);
-        let mut joins = [Join::First; 4];
-        for h in 0..company {
-            joins[h] = weights(s, b, head + h);
-        }
-        values::<S, T>(s, b, head, company, &joins);
+/// Queries whose sums are in registers together.
+const TILE: usize = 6;
+
+/// The right side of a product: rows, of which sixteen columns can be read at once.
+trait Right: Copy {
+    /// A part of the columns `16 * chunk ..` of a row.
+    ///
+    /// # Safety
+    /// The row must be there, with `16 * (chunk + 1)` columns.
+    unsafe fn load<S: Simd>(self, s: S, row: usize, chunk: usize, part: usize) -> S::V;
+}
+
+/// The keys of a block as stored: rows are their elements, columns positions.
+#[derive(Clone, Copy)]
+struct Keys<T>(*const u8, PhantomData<T>);
+
+/// Values as stored: rows, of so many bytes, are positions, columns their elements.
+#[derive(Clone, Copy)]
+struct Values<T>(*const u8, usize, PhantomData<T>);
+
+/// Keys or values as f32, in rows of so many.
+#[derive(Clone, Copy)]
+struct Floats(*const f32, usize);
+
+impl<T: Cached> Right for Keys<T> {
+    #[inline(always)]
+    unsafe fn load<S: Simd>(self, s: S, row: usize, chunk: usize, part: usize) -> S::V {
+        // SAFETY: the caller's promise.
+        unsafe { T::load_key(s, self.0, row, chunk, part) }
     }
 }
 
-/// The scores of the heads from `head` on, four dot products at a time: as many positions as the heads leave
-/// room for.
+impl<T: Cached> Right for Values<T> {
+    #[inline(always)]
+    unsafe fn load<S: Simd>(self, s: S, row: usize, chunk: usize, part: usize) -> S::V {
+        // SAFETY: the caller's promise.
+        unsafe { T::load(s, self.0.add(self.1 * row), chunk, part) }
+    }
+}
+
+impl Right for Floats {
+    #[inline(always)]
+    unsafe fn load<S: Simd>(self, s: S, row: usize, chunk: usize, part: usize) -> S::V {
+        // SAFETY: the caller's promise.
+        s.load(unsafe { &*self.0.add(self.1 * row + 16 * chunk).cast() }, part)
+    }
+}
+
+/// The block's own greatest score, sum and weighted values for each query, merged into the running ones.
 #[inline(always)]
-fn scores<S: Simd, T: Stored>(s: S, b: &mut AttendBlock, head: usize, company: usize) {
-    if !b.head_dim.is_multiple_of(16) {
-        for h in head..head + company {
-            for j in 0..b.len {
-                odd_score::<S, T>(s, b, h, j);
-            }
+pub fn attend<S: Simd, T: Cached>(s: S, b: &mut AttendBlock) {
+    let (dim, width) = (b.head_dim, b.head_dim.next_multiple_of(16));
+    let row_bytes = b.keys.len() / ATTEND_BLOCK;
+    let keys = Keys::<T>(b.keys.as_ptr(), PhantomData);
+    let values = Values::<T>(b.values.as_ptr(), row_bytes, PhantomData);
+    if b.max.len() <= TILE && dim == width {
+        return tiles(s, b, keys, values);
+    }
+    let (from, to) = b
+        .seen
+        .iter()
+        .filter(|[from, to]| from < to)
+        .fold((ATTEND_BLOCK, 0), |(from, to), seen| (from.min(usize::from(seen[0])), to.max(usize::from(seen[1]))));
+    let (f32_keys, f32_values) = b.scratch.split_at_mut(ATTEND_BLOCK * dim);
+    for (d, row) in f32_keys.as_chunks_mut::<ATTEND_BLOCK>().0.iter_mut().enumerate() {
+        for (chunk, to) in row.as_chunks_mut::<16>().0.iter_mut().enumerate() {
+            // SAFETY: `AttendBlock::check` found the block whole, with `dim` elements.
+            store(
+                s,
+                to,
+                #[inline(always)]
+                |part| unsafe { keys.load(s, d, chunk, part) },
+            );
         }
+    }
+    for j in from..to {
+        let row = &mut f32_values[width * j..][..width];
+        for (chunk, to) in row[..dim / 16 * 16].as_chunks_mut::<16>().0.iter_mut().enumerate() {
+            // SAFETY: `AttendBlock::check` found all values that are seen, of `dim` elements.
+            store(
+                s,
+                to,
+                #[inline(always)]
+                |part| unsafe { values.load(s, j, chunk, part) },
+            );
+        }
+        if dim < width {
+            row[width - 16..].copy_from_slice(&tail::<T>(&b.values[row_bytes * j..], dim));
+        }
+    }
+    let (keys, values) = (Floats(f32_keys.as_ptr(), ATTEND_BLOCK), Floats(f32_values.as_ptr(), width));
+    tiles(s, b, keys, values);
+}
+
+/// Sixteen elements, by their parts.
+#[inline(always)]
+fn store<S: Simd>(s: S, to: &mut [f32; 16], load: impl Fn(usize) -> S::V) {
+    for part in 0..S::PARTS {
+        s.store(to, part, load(part));
+    }
+}
+
+#[inline(always)]
+fn tiles<S: Simd, K: Right, V: Right>(s: S, b: &mut AttendBlock, keys: K, values: V) {
+    for first in (0..b.max.len()).step_by(TILE) {
+        match b.max.len() - first {
+            1 => tile::<S, K, V, 1>(s, b, first, keys, values),
+            2 => tile::<S, K, V, 2>(s, b, first, keys, values),
+            3 => tile::<S, K, V, 3>(s, b, first, keys, values),
+            4 => tile::<S, K, V, 4>(s, b, first, keys, values),
+            5 => tile::<S, K, V, 5>(s, b, first, keys, values),
+            _ => tile::<S, K, V, TILE>(s, b, first, keys, values),
+        }
+    }
+}
+
+/// Calls a function of `Q` queries for all chunks of a range, as many at a time as there are registers for.
+macro_rules! strips {
+    ($chunks:expr, |$chunk:ident, $n:ident| $call:expr) => {{
+        let Range { start: mut $chunk, end } = $chunks;
+        macro_rules! strip {
+            ($width:literal) => {
+                while end - $chunk >= $width {
+                    const $n: usize = $width;
+                    $call;
+                    $chunk += $width;
+                }
+            };
+        }
+        match (S::PARTS, Q) {
+            (1, _) | (_, 1) => strip!(4),
+            (_, 2..=3) => strip!(2),
+            _ => {}
+        }
+        strip!(1);
+    }};
+}
+
+/// `Q` queries from `first` on.
+#[inline(always)]
+fn tile<S: Simd, K: Right, V: Right, const Q: usize>(s: S, b: &mut AttendBlock, first: usize, keys: K, values: V) {
+    let (dim, heads) = (b.head_dim, b.heads());
+    let mut seen = [[0; 2]; Q];
+    // Positions that some of the queries see, and those that all of these see.
+    let (mut some, mut all) = ([ATTEND_BLOCK, 0], 0..ATTEND_BLOCK);
+    for h in 0..Q {
+        let [from, to] = b.seen[(first + h) / heads].map(usize::from);
+        seen[h] = [from, to];
+        if from < to {
+            some = [some[0].min(from), some[1].max(to)];
+            all = all.start.max(from)..all.end.min(to);
+        }
+    }
+    if some[0] >= some[1] {
         return;
     }
-    let mut j = 0;
-    match company {
-        4 => (0..b.len).for_each(
-            #[inline(always)]
-            |j| dots::<S, T, 4, 1>(s, b, head, j),
-        ),
-        3 => (0..b.len).for_each(
-            #[inline(always)]
-            |j| dots::<S, T, 3, 1>(s, b, head, j),
-        ),
-        2 => {
-            while b.len - j >= 2 {
-                dots::<S, T, 2, 2>(s, b, head, j);
-                j += 2;
-            }
-            if j < b.len {
-                dots::<S, T, 2, 1>(s, b, head, j);
-            }
-        }
-        _ => {
-            while b.len - j >= 4 {
-                dots::<S, T, 1, 4>(s, b, head, j);
-                j += 4;
-            }
-            while j < b.len {
-                dots::<S, T, 1, 1>(s, b, head, j);
-                j += 1;
+    all.end = all.end.max(all.start);
+    let mut scores = [[0.0; ATTEND_BLOCK]; Q];
+    let q = &b.q[first * dim..][..Q * dim];
+    strips!(some[0] / 16..some[1].div_ceil(16), |chunk, N| {
+        scores_strip::<S, K, Q, N>(s, q, dim, keys, chunk, b.scale, &mut scores)
+    });
+    let (mut max, mut sum) = ([0.0; Q], [0.0; Q]);
+    for h in 0..Q {
+        (max[h], sum[h]) = weights(s, &mut scores[h], seen[h], b.softcap);
+    }
+    let (running_max, running_sum) = (&mut b.max[first..][..Q], &mut b.sum[first..][..Q]);
+    let joins = merge_sums(s, running_max, running_sum, &max, &sum, |h| seen[h][0] < seen[h][1]);
+    let weighted = Weighted { weights: &scores, seen: &seen, all, joins: &joins };
+    let out = &mut b.out[first * dim..][..Q * dim];
+    strips!(0..dim.div_ceil(16), |chunk, N| weighted.strip::<S, V, N>(s, values, chunk, out, dim));
+}
+
+/// The scores of `Q` queries at the positions of `N` chunks from `chunk` on.
+#[inline(always)]
+fn scores_strip<S: Simd, K: Right, const Q: usize, const N: usize>(
+    s: S,
+    q: &[f32],
+    dim: usize,
+    keys: K,
+    chunk: usize,
+    scale: f32,
+    scores: &mut [[f32; ATTEND_BLOCK]; Q],
+) {
+    let q: [&[f32]; Q] = core::array::from_fn(
+        #[inline(always)]
+        |h| &q[h * dim..][..dim],
+    );
+    let mut sums = [[[s.splat(0.0); 2]; N]; Q];
+    add_products(s, &q, keys, 0..dim, chunk, &mut sums);
+    for h in 0..Q {
+        for n in 0..N {
+            for part in 0..S::PARTS {
+                let score = s.mul(sums[h][n][part], s.splat(scale));
+                s.store(&mut scores[h].as_chunks_mut::<16>().0[chunk + n], part, score);
             }
         }
     }
 }
 
-/// Dot products of `H` heads from `head` on with the keys of `P` positions from `j` on; at most four. The
-/// heads' elements are whole sixteens.
+/// `sums[h] += left[h][row] * right[row]` over the rows, one after another, for the columns of `N` chunks from `chunk` on.
 #[inline(always)]
-fn dots<S: Simd, T: Stored, const H: usize, const P: usize>(s: S, b: &mut AttendBlock, head: usize, j: usize) {
-    let dim = b.head_dim;
-    let q = &b.q[head * dim..][..H * dim];
-    let keys = &b.k[j * b.k_stride..];
-    let mut lanes = [[s.splat(0.0); 2]; 4];
-    for chunk in 0..dim / 16 {
-        for part in 0..S::PARTS {
-            for p in 0..P {
-                // SAFETY: `AttendBlock::check` found every position's key inside `k`.
-                let k = unsafe { T::load(s, keys.as_ptr().add(p * b.k_stride), chunk, part) };
-                for h in 0..H {
-                    // SAFETY: head h lies inside `q`, and holds `dim` elements.
-                    let q = s.load(unsafe { &*q.as_ptr().add(h * dim + 16 * chunk).cast() }, part);
-                    lanes[h * P + p][part] = s.mul_add(k, q, lanes[h * P + p][part]);
+fn add_products<S: Simd, R: Right, const Q: usize, const N: usize>(
+    s: S,
+    left: &[&[f32]; Q],
+    right: R,
+    rows: Range<usize>,
+    chunk: usize,
+    sums: &mut [[Lanes<S>; N]; Q],
+) {
+    left.iter().for_each(|left| assert!(rows.end <= left.len()));
+    for row in rows {
+        let mut lanes = [[s.splat(0.0); 2]; N];
+        for n in 0..N {
+            for part in 0..S::PARTS {
+                // SAFETY: the callers' rows and chunks are those of the block, which `AttendBlock::check` found whole.
+                lanes[n][part] = unsafe { right.load(s, row, chunk + n, part) };
+            }
+        }
+        for h in 0..Q {
+            // SAFETY: asserted above.
+            let x = s.splat(unsafe { *left[h].get_unchecked(row) });
+            for n in 0..N {
+                for part in 0..S::PARTS {
+                    sums[h][n][part] = s.mul_add(x, lanes[n][part], sums[h][n][part]);
                 }
             }
         }
     }
-    let sums = s.sum4(&lanes);
-    for h in 0..H {
-        b.scores[(head + h) * ATTEND_BLOCK + j..][..P].copy_from_slice(&sums[h * P..][..P]);
-    }
 }
 
-/// The dot product of one head with one key, of any length.
+/// Makes the scores of what is seen weights, and zeros of the others; gives the greatest score and the sum.
 #[inline(always)]
-fn odd_score<S: Simd, T: Stored>(s: S, b: &mut AttendBlock, head: usize, j: usize) {
-    let q = &b.q[head * b.head_dim..][..b.head_dim];
-    let key = &b.k[j * b.k_stride..];
-    let (q16, q_tail) = q.as_chunks::<16>();
-    let mut lanes = [s.splat(0.0); 2];
-    for (chunk, q) in q16.iter().enumerate() {
-        for part in 0..S::PARTS {
-            // SAFETY: `AttendBlock::check` found the key inside `k`.
-            let k = unsafe { T::load(s, key.as_ptr(), chunk, part) };
-            lanes[part] = s.mul_add(k, s.load(q, part), lanes[part]);
-        }
-    }
-    let (q, k) = (padded(q_tail), tail::<T>(key, b.head_dim));
-    for part in 0..S::PARTS {
-        lanes[part] = s.mul_add(s.load(&k, part), s.load(&q, part), lanes[part]);
-    }
-    b.scores[head * ATTEND_BLOCK + j] = s.sum(lanes);
-}
-
-/// Makes a head's scores weights, and merges their greatest and their sum into the running ones.
-#[inline(always)]
-fn weights<S: Simd>(s: S, b: &mut AttendBlock, head: usize) -> Join {
-    let scores = &mut b.scores[head * ATTEND_BLOCK..][..b.len];
-    let (scale, cap) = (s.splat(b.scale), s.splat(b.softcap));
-    map(
-        s,
-        scores,
-        #[inline(always)]
-        |x| s.mul(x, scale),
-    );
-    if b.softcap != 0.0 {
+fn weights<S: Simd>(s: S, scores: &mut [f32; ATTEND_BLOCK], [from, to]: [usize; 2], softcap: f32) -> (f32, f32) {
+    if softcap != 0.0 {
+        let cap = s.splat(softcap);
         map(
             s,
             scores,
@@ -139,125 +255,136 @@ fn weights<S: Simd>(s: S, b: &mut AttendBlock, head: usize) -> Join {
             |x| s.mul(cap, math::tanh(s, s.div(x, cap))),
         );
     }
-    let (max, sum) = exp_less_max(s, scores);
-    merge_sums(&mut b.max[head], &mut b.sum[head], max, sum)
+    let whole = from == 0 && to == ATTEND_BLOCK;
+    if !whole {
+        scores[..from].fill(f32::NEG_INFINITY);
+        scores[to..].fill(f32::NEG_INFINITY);
+    }
+    let max = reduce::max(s, scores);
+    let max_v = s.splat(max);
+    map(
+        s,
+        scores,
+        #[inline(always)]
+        |x| math::decay(s, s.sub(x, max_v)),
+    );
+    if !whole {
+        scores[..from].fill(0.0);
+        scores[to..].fill(0.0);
+    }
+    (max, reduce::sum(s, scores))
 }
 
-/// How a head's block joins what came before it.
+/// What the values of a block are summed with.
+struct Weighted<'a, const Q: usize> {
+    weights: &'a [[f32; ATTEND_BLOCK]; Q],
+    /// The positions that each query sees.
+    seen: &'a [[usize; 2]; Q],
+    /// Those that all of them see.
+    all: Range<usize>,
+    joins: &'a [Join; 8],
+}
+
+impl<const Q: usize> Weighted<'_, Q> {
+    /// The weighted values of the queries, `N` chunks from `chunk` on, merged into `out`.
+    #[inline(always)]
+    fn strip<S: Simd, V: Right, const N: usize>(&self, s: S, values: V, chunk: usize, out: &mut [f32], dim: usize) {
+        let Range { start, end } = self.all;
+        let mut sums = [[[s.splat(0.0); 2]; N]; Q];
+        let left: [&[f32]; Q] = core::array::from_fn(
+            #[inline(always)]
+            |h| &self.weights[h][..],
+        );
+        // The few positions that a query sees and another does not, before and after those that all see. Query by query in
+        // writing, for sums that are indexed by a variable do not stay in registers.
+        macro_rules! own {
+            ($range:expr, $($h:literal)*) => {
+                $(if $h < Q {
+                    let [from, to] = self.seen[$h];
+                    let mut own = [sums[$h]];
+                    add_products(s, &[left[$h]], values, $range(from, to), chunk, &mut own);
+                    sums[$h] = own[0];
+                })*
+            };
+        }
+        own!(|from, to: usize| from..to.min(start), 0 1 2 3 4 5);
+        add_products(s, &left, values, start..end, chunk, &mut sums);
+        own!(|from: usize, to| from.max(end)..to, 0 1 2 3 4 5);
+        for h in 0..Q {
+            let out = &mut out[h * dim..][..dim];
+            for n in 0..N {
+                let column = 16 * (chunk + n);
+                match out[column..].first_chunk_mut::<16>() {
+                    Some(out) => join(s, out, sums[h][n], self.joins[h]),
+                    None => {
+                        let mut whole = padded(&out[column..]);
+                        join(s, &mut whole, sums[h][n], self.joins[h]);
+                        out[column..].copy_from_slice(&whole[..dim - column]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// How a query's block joins what came before it.
 #[derive(Clone, Copy)]
 enum Join {
+    /// The query sees nothing of the block.
+    Unseen,
     /// Nothing came before.
     First,
     /// The factors of the older sum and of the block's.
     Weighted(f32, f32),
 }
 
-/// The weighted values of the heads from `head` on. Eight registers of sums at a time: as many along the
-/// values as the heads leave room for.
 #[inline(always)]
-fn values<S: Simd, T: Stored>(s: S, b: &mut AttendBlock, head: usize, company: usize, joins: &[Join; 4]) {
-    let registers = b.head_dim / 16 * S::PARTS;
-    let mut first = 0;
-    macro_rules! strips {
-        ($h:literal, $n:literal) => {
-            while registers - first >= $n {
-                strip::<S, T, $h, $n>(s, b, head, first, joins);
-                first += $n;
-            }
+fn join<S: Simd>(s: S, out: &mut [f32; 16], sums: Lanes<S>, join: Join) {
+    for part in 0..S::PARTS {
+        let sum = match join {
+            Join::Unseen => return,
+            Join::First => sums[part],
+            Join::Weighted(old, new) => s.mul_add(s.load(out, part), s.splat(old), s.mul(sums[part], s.splat(new))),
         };
-    }
-    match company {
-        4 => {
-            strips!(4, 2);
-            strips!(4, 1);
-        }
-        3 => {
-            strips!(3, 2);
-            strips!(3, 1);
-        }
-        2 => {
-            strips!(2, 4);
-            strips!(2, 1);
-        }
-        _ => {
-            strips!(1, 8);
-            strips!(1, 4);
-            strips!(1, 1);
-        }
-    }
-    for h in 0..company {
-        for i in b.head_dim / 16 * 16..b.head_dim {
-            let mut part = 0.0;
-            for (j, p) in b.scores[(head + h) * ATTEND_BLOCK..][..b.len].iter().enumerate() {
-                part = p.mul_add(T::get(&b.v[j * b.v_stride..], i), part);
-            }
-            let out = &mut b.out[(head + h) * b.head_dim + i];
-            *out = match joins[h] {
-                Join::First => part,
-                Join::Weighted(old, new) => out.mul_add(old, part * new),
-            };
-        }
+        s.store(out, part, sum);
     }
 }
 
-/// `N` registers of the weighted values, from the one numbered `first` on, of `H` heads from `head` on.
+/// Merges later greatest scores and sums of up to eight queries into the running ones, where `seen` says so.
 #[inline(always)]
-fn strip<S: Simd, T: Stored, const H: usize, const N: usize>(
+fn merge_sums<S: Simd>(
     s: S,
-    b: &mut AttendBlock,
-    head: usize,
-    first: usize,
-    joins: &[Join; 4],
-) {
-    let weights = &b.scores[head * ATTEND_BLOCK..][..H * ATTEND_BLOCK];
-    let mut sums = [[s.splat(0.0); N]; H];
-    for j in 0..b.len {
-        let mut v = [s.splat(0.0); N];
-        for n in 0..N {
-            let (chunk, part) = ((first + n) / S::PARTS, (first + n) % S::PARTS);
-            // SAFETY: `AttendBlock::check` found every position's value inside `v`.
-            v[n] = unsafe { T::load(s, b.v.as_ptr().add(j * b.v_stride), chunk, part) };
-        }
-        for h in 0..H {
-            let p = s.splat(weights[h * ATTEND_BLOCK + j]);
-            for n in 0..N {
-                sums[h][n] = s.mul_add(p, v[n], sums[h][n]);
-            }
-        }
+    max: &mut [f32],
+    sum: &mut [f32],
+    max2: &[f32],
+    sum2: &[f32],
+    seen: impl Fn(usize) -> bool,
+) -> [Join; 8] {
+    // The exponents of the older sums, then those of the later ones.
+    let mut factors = [0.0; 16];
+    for h in 0..max.len() {
+        let top = order::greater(max[h], max2[h]);
+        (factors[h], factors[8 + h]) = (max[h] - top, max2[h] - top);
     }
-    for h in 0..H {
-        let out = b.out[(head + h) * b.head_dim..][..b.head_dim].as_chunks_mut::<16>().0;
-        for n in 0..N {
-            let (chunk, part) = ((first + n) / S::PARTS, (first + n) % S::PARTS);
-            join(s, &mut out[chunk], part, sums[h][n], joins[h]);
-        }
+    for part in 0..S::PARTS {
+        let x = math::decay(s, s.load(&factors, part));
+        s.store(&mut factors, part, x);
     }
+    let mut joins = [Join::Unseen; 8];
+    for h in (0..max.len()).filter(|h| seen(*h)) {
+        if max[h] == f32::NEG_INFINITY {
+            (max[h], sum[h], joins[h]) = (max2[h], sum2[h], Join::First);
+            continue;
+        }
+        let (old, new) = (factors[h], factors[8 + h]);
+        max[h] = order::greater(max[h], max2[h]);
+        sum[h] = sum[h].mul_add(old, sum2[h] * new);
+        joins[h] = Join::Weighted(old, new);
+    }
+    joins
 }
 
-#[inline(always)]
-fn join<S: Simd>(s: S, out: &mut [f32; 16], part: usize, sum: S::V, join: Join) {
-    let out_v = match join {
-        Join::First => sum,
-        Join::Weighted(old, new) => s.mul_add(s.load(out, part), s.splat(old), s.mul(sum, s.splat(new))),
-    };
-    s.store(out, part, out_v);
-}
-
-/// Merges a later greatest score and sum into the running ones.
-#[inline(always)]
-fn merge_sums(max: &mut f32, sum: &mut f32, max2: f32, sum2: f32) -> Join {
-    if *max == f32::NEG_INFINITY {
-        (*max, *sum) = (max2, sum2);
-        return Join::First;
-    }
-    let top = order::greater(*max, max2);
-    let (old, new) = (crate::math::exp(*max - top), crate::math::exp(max2 - top));
-    *max = top;
-    *sum = sum.mul_add(old, sum2 * new);
-    Join::Weighted(old, new)
-}
-
-/// Merges a later state into an earlier one, head by head.
+/// Merges a later state into an earlier one, query by query.
 #[inline(always)]
 pub fn attend_merge<S: Simd>(
     s: S,
@@ -269,19 +396,31 @@ pub fn attend_merge<S: Simd>(
     out2: &[f32],
 ) {
     let dim = out.len() / max.len().max(1);
-    for head in 0..max.len() {
-        let (out, out2) = (&mut out[head * dim..][..dim], &out2[head * dim..][..dim]);
-        match merge_sums(&mut max[head], &mut sum[head], max2[head], sum2[head]) {
-            Join::First => out.copy_from_slice(out2),
-            Join::Weighted(old, new) => {
-                let (old, new) = (s.splat(old), s.splat(new));
-                zip(
-                    s,
-                    out,
-                    out2,
-                    #[inline(always)]
-                    |a, b| s.mul_add(a, old, s.mul(b, new)),
-                );
+    for first in (0..max.len()).step_by(8) {
+        let some = first..max.len().min(first + 8);
+        let joins = merge_sums(
+            s,
+            &mut max[some.clone()],
+            &mut sum[some.clone()],
+            &max2[some.clone()],
+            &sum2[some.clone()],
+            |_| true,
+        );
+        for (query, join) in some.zip(joins) {
+            let (out, out2) = (&mut out[query * dim..][..dim], &out2[query * dim..][..dim]);
+            match join {
+                Join::Unseen => {}
+                Join::First => out.copy_from_slice(out2),
+                Join::Weighted(old, new) => {
+                    let (old, new) = (s.splat(old), s.splat(new));
+                    zip(
+                        s,
+                        out,
+                        out2,
+                        #[inline(always)]
+                        |a, b| s.mul_add(a, old, s.mul(b, new)),
+                    );
+                }
             }
         }
     }

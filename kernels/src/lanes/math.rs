@@ -34,6 +34,14 @@ pub fn exp<S: Simd>(s: S, x: S::V) -> S::V {
     s.mul(s.mul(s.add(p, s.splat(1.0)), s.pow2(half)), s.pow2(rest))
 }
 
+/// e^x of an x that is not positive.
+#[inline(always)]
+pub fn decay<S: Simd>(s: S, x: S::V) -> S::V {
+    let (n, p) = reduce(s, s.greater(s.splat(DECAY_LO), x));
+    let f = s.pow2(s.add(n, s.splat(MAGIC)));
+    s.mul_add(f, p, f)
+}
+
 /// Hyperbolic tangent.
 #[inline(always)]
 pub fn tanh<S: Simd>(s: S, x: S::V) -> S::V {

@@ -1,6 +1,7 @@
 //! Rows as stored, sixteen elements at a time.
 
 use super::Simd;
+use crate::ATTEND_BLOCK;
 pub use crate::scalar::stored::{BF16, F16, F32, Q4_0, Q8_0};
 
 /// A storage type of which sixteen elements can be read at once.
@@ -69,4 +70,55 @@ pub fn tail<T: Stored>(row: &[u8], len: usize) -> [f32; 16] {
         x[i - first] = T::get(row, i);
     }
     x
+}
+
+/// A storage type of keys and values.
+pub trait Cached: Stored + crate::scalar::stored::Cached + Copy {
+    /// A part of element `d` of the keys of the positions `16 * chunk ..` of a block.
+    ///
+    /// # Safety
+    /// The block must hold more than `d` elements of [`ATTEND_BLOCK`] positions, whole blocks; `chunk` must be less than 4.
+    unsafe fn load_key<S: Simd>(s: S, keys: *const u8, d: usize, chunk: usize, part: usize) -> S::V;
+}
+
+impl Cached for F32 {
+    #[inline(always)]
+    unsafe fn load_key<S: Simd>(s: S, keys: *const u8, d: usize, chunk: usize, part: usize) -> S::V {
+        // SAFETY: the block reaches that far.
+        unsafe { Self::load(s, keys, ATTEND_BLOCK / 16 * d + chunk, part) }
+    }
+}
+
+impl Cached for F16 {
+    #[inline(always)]
+    unsafe fn load_key<S: Simd>(s: S, keys: *const u8, d: usize, chunk: usize, part: usize) -> S::V {
+        // SAFETY: the block reaches that far.
+        unsafe { Self::load(s, keys, ATTEND_BLOCK / 16 * d + chunk, part) }
+    }
+}
+
+impl Cached for Q8_0 {
+    #[inline(always)]
+    unsafe fn load_key<S: Simd>(s: S, keys: *const u8, d: usize, chunk: usize, part: usize) -> S::V {
+        // SAFETY: the block reaches that far.
+        let (scales, quants) = unsafe {
+            let scales = keys.add(d / 32 * 34 * ATTEND_BLOCK);
+            let quants = scales.add(2 * ATTEND_BLOCK + ATTEND_BLOCK * (d % 32));
+            (&*scales.add(32 * chunk).cast(), &*quants.add(16 * chunk).cast())
+        };
+        s.mul(s.load_f16(scales, part), s.load_i8(quants, part))
+    }
+}
+
+impl Cached for Q4_0 {
+    #[inline(always)]
+    unsafe fn load_key<S: Simd>(s: S, keys: *const u8, d: usize, chunk: usize, part: usize) -> S::V {
+        // SAFETY: the block reaches that far.
+        let (scales, nibbles) = unsafe {
+            let scales = keys.add(d / 32 * 18 * ATTEND_BLOCK);
+            let nibbles = scales.add(2 * ATTEND_BLOCK + ATTEND_BLOCK * (d % 16));
+            (&*scales.add(32 * chunk).cast(), &*nibbles.add(16 * chunk).cast())
+        };
+        s.mul(s.load_f16(scales, part), s.load_nibbles(nibbles, d % 32 >= 16, part))
+    }
 }
