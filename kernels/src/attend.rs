@@ -12,8 +12,8 @@ pub const ATTEND_BLOCK: usize = 64;
 /// of them the kernel computes over the positions of the block that its row sees `s[j] = cap(scale * (q . k[j]))`,
 /// `m = max s`, `p[j] = exp(s[j] - m)`, `sum p` and `sum p[j] v[j]` (j ascending), and merges that with the running
 /// state, which is the same triple over the blocks before. A vector's result depends neither on which others are
-/// in the call nor on what lies at positions that its row does not see. After the last block the attention is
-/// `out / sum`.
+/// in the call nor on what lies at positions that no row sees; what lies at those that only other rows see must be
+/// finite. After the last block the attention is `out / sum`.
 pub struct AttendBlock<'a> {
     /// Query vectors, `[rows][heads][head_dim]`.
     pub q: &'a [f32],

@@ -33,6 +33,15 @@ impl Simd for Avx2 {
     const PARTS: usize = 2;
 
     #[inline(always)]
+    fn apart<R>(self, f: impl FnOnce() -> R) -> R {
+        #[target_feature(enable = "avx2,fma,f16c")]
+        #[inline(never)]
+        fn call<R>(f: impl FnOnce() -> R) -> R {
+            f()
+        }
+        cpu!(call(f))
+    }
+    #[inline(always)]
     fn splat(self, x: f32) -> __m256 {
         cpu!(_mm256_set1_ps(x))
     }

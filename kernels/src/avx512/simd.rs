@@ -33,6 +33,15 @@ impl Simd for Avx512 {
     const PARTS: usize = 1;
 
     #[inline(always)]
+    fn apart<R>(self, f: impl FnOnce() -> R) -> R {
+        #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+        #[inline(never)]
+        fn call<R>(f: impl FnOnce() -> R) -> R {
+            f()
+        }
+        cpu!(call(f))
+    }
+    #[inline(always)]
     fn splat(self, x: f32) -> __m512 {
         cpu!(_mm512_set1_ps(x))
     }

@@ -1,8 +1,8 @@
 //! Attention of query vectors over one block of positions.
 //!
 //! Both halves are small matrix products: queries times keys with positions in the lanes, weights times values with
-//! elements in the lanes. Up to [`TILE`] queries go together, their sums in registers. When several tiles read the
-//! block, its keys and values are made f32 once. A query's own sums never depend on its company.
+//! elements in the lanes. Up to [`TILE`] queries go together, their sums in registers. For more than [`DIRECT`] queries the
+//! block's keys and values are made f32 once. A query's own sums never depend on its company.
 
 use super::map::{map, padded, zip};
 use super::stored::{Cached, tail};
@@ -14,6 +14,9 @@ use core::ops::Range;
 
 /// Queries whose sums are in registers together.
 const TILE: usize = 6;
+
+/// As many queries read keys and values as they are stored, in one pass.
+const DIRECT: usize = 4;
 
 /// The right side of a product: rows, of which sixteen columns can be read at once.
 trait Right: Copy {
@@ -67,8 +70,14 @@ pub fn attend<S: Simd, T: Cached>(s: S, b: &mut AttendBlock) {
     let row_bytes = b.keys.len() / ATTEND_BLOCK;
     let keys = Keys::<T>(b.keys.as_ptr(), PhantomData);
     let values = Values::<T>(b.values.as_ptr(), row_bytes, PhantomData);
-    if b.max.len() <= TILE && dim == width {
-        return tiles(s, b, keys, values);
+    if b.max.len() <= DIRECT && dim == width {
+        return match b.max.len() {
+            0 => {}
+            1 => tile::<S, _, _, 1>(s, b, 0, keys, values),
+            2 => tile::<S, _, _, 2>(s, b, 0, keys, values),
+            3 => tile::<S, _, _, 3>(s, b, 0, keys, values),
+            _ => tile::<S, _, _, DIRECT>(s, b, 0, keys, values),
+        };
     }
     let (from, to) = b
         .seen
@@ -114,18 +123,25 @@ fn store<S: Simd>(s: S, to: &mut [f32; 16], load: impl Fn(usize) -> S::V) {
     }
 }
 
+/// All queries, a tile at a time. One function for a level, whatever the keys and values are stored as: it is most of what
+/// the kernel is as machine code.
 #[inline(always)]
-fn tiles<S: Simd, K: Right, V: Right>(s: S, b: &mut AttendBlock, keys: K, values: V) {
-    for first in (0..b.max.len()).step_by(TILE) {
-        match b.max.len() - first {
-            1 => tile::<S, K, V, 1>(s, b, first, keys, values),
-            2 => tile::<S, K, V, 2>(s, b, first, keys, values),
-            3 => tile::<S, K, V, 3>(s, b, first, keys, values),
-            4 => tile::<S, K, V, 4>(s, b, first, keys, values),
-            5 => tile::<S, K, V, 5>(s, b, first, keys, values),
-            _ => tile::<S, K, V, TILE>(s, b, first, keys, values),
-        }
-    }
+fn tiles<S: Simd>(s: S, b: &mut AttendBlock, keys: Floats, values: Floats) {
+    s.apart(
+        #[inline(always)]
+        || {
+            for first in (0..b.max.len()).step_by(TILE) {
+                match b.max.len() - first {
+                    1 => tile::<S, _, _, 1>(s, b, first, keys, values),
+                    2 => tile::<S, _, _, 2>(s, b, first, keys, values),
+                    3 => tile::<S, _, _, 3>(s, b, first, keys, values),
+                    4 => tile::<S, _, _, 4>(s, b, first, keys, values),
+                    5 => tile::<S, _, _, 5>(s, b, first, keys, values),
+                    _ => tile::<S, _, _, TILE>(s, b, first, keys, values),
+                }
+            }
+        },
+    );
 }
 
 /// Calls a function of `Q` queries for all chunks of a range, as many at a time as there are registers for.
@@ -155,20 +171,18 @@ macro_rules! strips {
 fn tile<S: Simd, K: Right, V: Right, const Q: usize>(s: S, b: &mut AttendBlock, first: usize, keys: K, values: V) {
     let (dim, heads) = (b.head_dim, b.heads());
     let mut seen = [[0; 2]; Q];
-    // Positions that some of the queries see, and those that all of these see.
-    let (mut some, mut all) = ([ATTEND_BLOCK, 0], 0..ATTEND_BLOCK);
+    // Positions that some of the queries see.
+    let mut some = [ATTEND_BLOCK, 0];
     for h in 0..Q {
         let [from, to] = b.seen[(first + h) / heads].map(usize::from);
         seen[h] = [from, to];
         if from < to {
             some = [some[0].min(from), some[1].max(to)];
-            all = all.start.max(from)..all.end.min(to);
         }
     }
     if some[0] >= some[1] {
         return;
     }
-    all.end = all.end.max(all.start);
     let mut scores = [[0.0; ATTEND_BLOCK]; Q];
     let q = &b.q[first * dim..][..Q * dim];
     strips!(some[0] / 16..some[1].div_ceil(16), |chunk, N| {
@@ -180,9 +194,19 @@ fn tile<S: Simd, K: Right, V: Right, const Q: usize>(s: S, b: &mut AttendBlock, 
     }
     let (running_max, running_sum) = (&mut b.max[first..][..Q], &mut b.sum[first..][..Q]);
     let joins = merge_sums(s, running_max, running_sum, &max, &sum, |h| seen[h][0] < seen[h][1]);
-    let weighted = Weighted { weights: &scores, seen: &seen, all, joins: &joins };
+    // A query's weights are zeros where it does not see, so they may meet any value there is.
+    let weights: [&[f32]; Q] = core::array::from_fn(
+        #[inline(always)]
+        |h| &scores[h][..],
+    );
     let out = &mut b.out[first * dim..][..Q * dim];
-    strips!(0..dim.div_ceil(16), |chunk, N| weighted.strip::<S, V, N>(s, values, chunk, out, dim));
+    strips!(0..dim.div_ceil(16), |chunk, N| {
+        let mut sums = [[[s.splat(0.0); 2]; N]; Q];
+        add_products(s, &weights, values, some[0]..some[1], chunk, &mut sums);
+        for h in 0..Q {
+            join_columns(s, &mut out[h * dim..][..dim], 16 * chunk, &sums[h], joins[h]);
+        }
+    });
 }
 
 /// The scores of `Q` queries at the positions of `N` chunks from `chunk` on.
@@ -275,58 +299,6 @@ fn weights<S: Simd>(s: S, scores: &mut [f32; ATTEND_BLOCK], [from, to]: [usize; 
     (max, reduce::sum(s, scores))
 }
 
-/// What the values of a block are summed with.
-struct Weighted<'a, const Q: usize> {
-    weights: &'a [[f32; ATTEND_BLOCK]; Q],
-    /// The positions that each query sees.
-    seen: &'a [[usize; 2]; Q],
-    /// Those that all of them see.
-    all: Range<usize>,
-    joins: &'a [Join; 8],
-}
-
-impl<const Q: usize> Weighted<'_, Q> {
-    /// The weighted values of the queries, `N` chunks from `chunk` on, merged into `out`.
-    #[inline(always)]
-    fn strip<S: Simd, V: Right, const N: usize>(&self, s: S, values: V, chunk: usize, out: &mut [f32], dim: usize) {
-        let Range { start, end } = self.all;
-        let mut sums = [[[s.splat(0.0); 2]; N]; Q];
-        let left: [&[f32]; Q] = core::array::from_fn(
-            #[inline(always)]
-            |h| &self.weights[h][..],
-        );
-        // The few positions that a query sees and another does not, before and after those that all see. Query by query in
-        // writing, for sums that are indexed by a variable do not stay in registers.
-        macro_rules! own {
-            ($range:expr, $($h:literal)*) => {
-                $(if $h < Q {
-                    let [from, to] = self.seen[$h];
-                    let mut own = [sums[$h]];
-                    add_products(s, &[left[$h]], values, $range(from, to), chunk, &mut own);
-                    sums[$h] = own[0];
-                })*
-            };
-        }
-        own!(|from, to: usize| from..to.min(start), 0 1 2 3 4 5);
-        add_products(s, &left, values, start..end, chunk, &mut sums);
-        own!(|from: usize, to| from.max(end)..to, 0 1 2 3 4 5);
-        for h in 0..Q {
-            let out = &mut out[h * dim..][..dim];
-            for n in 0..N {
-                let column = 16 * (chunk + n);
-                match out[column..].first_chunk_mut::<16>() {
-                    Some(out) => join(s, out, sums[h][n], self.joins[h]),
-                    None => {
-                        let mut whole = padded(&out[column..]);
-                        join(s, &mut whole, sums[h][n], self.joins[h]);
-                        out[column..].copy_from_slice(&whole[..dim - column]);
-                    }
-                }
-            }
-        }
-    }
-}
-
 /// How a query's block joins what came before it.
 #[derive(Clone, Copy)]
 enum Join {
@@ -338,8 +310,24 @@ enum Join {
     Weighted(f32, f32),
 }
 
+/// Merges the sums of consecutive chunks into a query's values from `column` on.
 #[inline(always)]
-fn join<S: Simd>(s: S, out: &mut [f32; 16], sums: Lanes<S>, join: Join) {
+fn join_columns<S: Simd>(s: S, out: &mut [f32], column: usize, sums: &[Lanes<S>], join: Join) {
+    for (sums, column) in sums.iter().zip((column..).step_by(16)) {
+        match out[column..].first_chunk_mut::<16>() {
+            Some(out) => join_chunk(s, out, *sums, join),
+            None => {
+                let mut whole = padded(&out[column..]);
+                join_chunk(s, &mut whole, *sums, join);
+                let rest = out.len() - column;
+                out[column..].copy_from_slice(&whole[..rest]);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn join_chunk<S: Simd>(s: S, out: &mut [f32; 16], sums: Lanes<S>, join: Join) {
     for part in 0..S::PARTS {
         let sum = match join {
             Join::Unseen => return,

@@ -33,6 +33,8 @@ pub trait Simd: Copy {
     /// Registers that sixteen elements take, 1 or 2.
     const PARTS: usize;
 
+    /// Calls `f`, which must be inlined, as a function of its own that is compiled for the level.
+    fn apart<R>(self, f: impl FnOnce() -> R) -> R;
     /// All lanes `x`.
     fn splat(self, x: f32) -> Self::V;
     /// A part of sixteen elements.
