@@ -240,7 +240,7 @@ enum q_isa
 #endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
  {
     /**
-     * What the environment variable QORUS_ISA names (scalar, avx2 or avx512), or else the highest the CPU has.
+     * What the environment variable QORUS_ISA names (scalar, avx2, avxvnni or avx512), or else the highest the CPU has.
      */
     Q_ISA_AUTO = 0,
     /**
@@ -255,6 +255,10 @@ enum q_isa
      * AVX-512 F, BW, DQ, VL and VNNI.
      */
     Q_ISA_AVX512 = 3,
+    /**
+     * AVX2 with AVX-VNNI, between the two.
+     */
+    Q_ISA_AVXVNNI = 4,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L

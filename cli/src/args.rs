@@ -119,7 +119,7 @@ fn kv_type(name: &str) -> std::result::Result<Type, String> {
 
 /// A level of instruction sets.
 pub fn isa(name: &str) -> std::result::Result<Isa, String> {
-    Isa::from_name(name).ok_or_else(|| "give scalar, avx2 or avx512".into())
+    Isa::from_name(name).ok_or_else(|| "give scalar, avx2, avxvnni or avx512".into())
 }
 
 /// A text: the argument, or else the whole file, or stdin for `-`, exactly as it is.

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Highest level of instruction sets: scalar, avx2 or avx512 [default: what the CPU has]
+    /// Highest level of instruction sets: scalar, avx2, avxvnni or avx512 [default: what the CPU has]
     #[arg(long, value_name = "LEVEL", value_parser = args::isa)]
     isa: Option<Isa>,
     /// Print an array of objects

@@ -34,7 +34,7 @@ fn main() {
     let bytes: &[u8] = bytemuck::cast_slice(&bytes);
     for ty in types {
         print!("{:8}", ty.name());
-        for kernels in [Isa::Avx2, Isa::Avx512].into_iter().filter_map(Kernels::new) {
+        for kernels in [Isa::Avx2, Isa::AvxVnni, Isa::Avx512].into_iter().filter_map(Kernels::new) {
             if kernels.isa() == Isa::Avx512 && !qorus_kernels::table::entries().any(|e| e.isa == Isa::Avx512) {
                 continue;
             }

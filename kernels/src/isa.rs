@@ -1,25 +1,29 @@
 //! Instruction-set levels: what the CPU has, and how to cap it.
 
-/// An instruction-set level; a higher one includes the lower ones.
+/// An instruction-set level; a higher one includes the lower ones, except that AVX-512 comes without AVX-VNNI, whose kernels it
+/// all has itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Isa {
     /// Portable Rust, on every CPU.
     Scalar,
     /// AVX2 with FMA and F16C (Haswell, Zen and later).
     Avx2,
+    /// AVX2 with AVX-VNNI (Alder Lake, Zen 5 and later).
+    AvxVnni,
     /// AVX-512 F, BW, DQ and VL with VNNI (Ice Lake, Zen 4 and later).
     Avx512,
 }
 
 impl Isa {
     /// All levels, lowest first.
-    pub const ALL: [Isa; 3] = [Isa::Scalar, Isa::Avx2, Isa::Avx512];
+    pub const ALL: [Isa; 4] = [Isa::Scalar, Isa::Avx2, Isa::AvxVnni, Isa::Avx512];
 
     /// The name used by `QORUS_ISA`, `--isa` and in reports.
     pub const fn name(self) -> &'static str {
         match self {
             Isa::Scalar => "scalar",
             Isa::Avx2 => "avx2",
+            Isa::AvxVnni => "avxvnni",
             Isa::Avx512 => "avx512",
         }
     }
@@ -38,6 +42,8 @@ impl Isa {
                 is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c")
             }
             #[cfg(target_arch = "x86_64")]
+            Isa::AvxVnni => Isa::Avx2.available() && is_x86_feature_detected!("avxvnni"),
+            #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => {
                 Isa::Avx2.available()
                     && is_x86_feature_detected!("avx512f")
@@ -47,7 +53,7 @@ impl Isa {
                     && is_x86_feature_detected!("avx512vnni")
             }
             #[cfg(not(target_arch = "x86_64"))]
-            Isa::Avx2 | Isa::Avx512 => false,
+            Isa::Avx2 | Isa::AvxVnni | Isa::Avx512 => false,
         }
     }
 

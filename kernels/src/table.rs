@@ -8,7 +8,7 @@ use crate::act::ActQ8;
 use crate::attend::AttendBlock;
 use crate::{Isa, TileMut, Type, scalar};
 #[cfg(target_arch = "x86_64")]
-use crate::{avx2, avx512};
+use crate::{avx2, avx512, avxvnni};
 use core::fmt;
 
 /// `(w, x, y, panel)`.
@@ -113,6 +113,8 @@ const LISTS: &[&[Entry]] = &[
     avx2::quantize_act::ENTRIES,
     #[cfg(target_arch = "x86_64")]
     avx2::lanes::ENTRIES,
+    #[cfg(target_arch = "x86_64")]
+    avxvnni::matmul_q8::ENTRIES,
     #[cfg(target_arch = "x86_64")]
     avx512::lanes::ENTRIES,
     #[cfg(target_arch = "x86_64")]

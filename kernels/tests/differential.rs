@@ -94,6 +94,11 @@ fn avx2_gives_the_bits_of_scalar() {
 }
 
 #[test]
+fn avxvnni_gives_the_bits_of_scalar() {
+    differential(Isa::AvxVnni);
+}
+
+#[test]
 fn avx512_gives_the_bits_of_scalar() {
     differential(Isa::Avx512);
 }

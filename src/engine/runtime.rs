@@ -32,7 +32,7 @@ impl Runtime {
         let Some(value) = std::env::var_os("QORUS_ISA").filter(|v| !v.is_empty()) else { return Ok(None) };
         match value.to_str().and_then(Isa::from_name) {
             Some(isa) => Ok(Some(isa)),
-            None => fail!(InvalidArgument, "QORUS_ISA is {value:?}: give scalar, avx2 or avx512"),
+            None => fail!(InvalidArgument, "QORUS_ISA is {value:?}: give scalar, avx2, avxvnni or avx512"),
         }
     }
 }

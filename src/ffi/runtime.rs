@@ -20,7 +20,7 @@ pub struct q_runtime {
 /// Levels of instruction sets; a higher one includes the lower ones.
 #[repr(u32)]
 pub enum q_isa {
-    /// What the environment variable QORUS_ISA names (scalar, avx2 or avx512), or else the highest the CPU has.
+    /// What the environment variable QORUS_ISA names (scalar, avx2, avxvnni or avx512), or else the highest the CPU has.
     Q_ISA_AUTO = 0,
     /// Portable code: the definition of every result.
     Q_ISA_SCALAR = 1,
@@ -28,6 +28,8 @@ pub enum q_isa {
     Q_ISA_AVX2 = 2,
     /// AVX-512 F, BW, DQ, VL and VNNI.
     Q_ISA_AVX512 = 3,
+    /// AVX2 with AVX-VNNI, between the two.
+    Q_ISA_AVXVNNI = 4,
 }
 
 /// Levels of the log.
@@ -183,6 +185,7 @@ pub unsafe extern "C" fn q_runtime_create(params: *const q_runtime_params, out: 
                 (q_isa::Q_ISA_AUTO as u32, None),
                 (q_isa::Q_ISA_SCALAR as u32, Some(Isa::Scalar)),
                 (q_isa::Q_ISA_AVX2 as u32, Some(Isa::Avx2)),
+                (q_isa::Q_ISA_AVXVNNI as u32, Some(Isa::AvxVnni)),
                 (q_isa::Q_ISA_AVX512 as u32, Some(Isa::Avx512)),
             ],
         )?;
@@ -215,6 +218,7 @@ pub unsafe extern "C" fn q_runtime_info(runtime: *const q_runtime, threads: *mut
         let level = match runtime.engine.kernels.isa() {
             Isa::Scalar => q_isa::Q_ISA_SCALAR,
             Isa::Avx2 => q_isa::Q_ISA_AVX2,
+            Isa::AvxVnni => q_isa::Q_ISA_AVXVNNI,
             Isa::Avx512 => q_isa::Q_ISA_AVX512,
         };
         args::put(threads, runtime.engine.pool.len() as u32, "threads")?;

@@ -31,7 +31,7 @@ pub struct Args {
     /// Numbers of threads [default: one for each core]
     #[arg(short, long, value_name = "LIST", value_delimiter = ',', value_parser = args::count())]
     threads: Vec<usize>,
-    /// Highest level of instruction sets: scalar, avx2 or avx512 [default: QORUS_ISA, or what the CPU has]
+    /// Highest level of instruction sets: scalar, avx2, avxvnni or avx512 [default: QORUS_ISA, or what the CPU has]
     #[arg(long, value_name = "LEVEL", value_parser = args::isa)]
     isa: Option<Isa>,
     /// Tokens that are computed together in prefill

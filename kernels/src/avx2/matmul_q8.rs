@@ -16,15 +16,15 @@ pub const ENTRIES: &[Entry] = block_entries!("matmul_q8", Avx2, MatmulQ8(matmul_
 /// # Safety
 /// The CPU has AVX2, FMA and F16C; lengths as `Kernels::matmul_q8` demands.
 unsafe fn matmul_q8<B: RowBlock>(w: &[u8], x: &ActQ8, y: &mut TileMut, panel: &mut [u8]) {
-    let format = const { &Format::<V8>::new::<B>(stream::<B>, unpack::<B>, fill, [tiles::<B>(); 2]) };
+    let format = const { &Format::<V8<false>>::new::<B>(stream::<B>, unpack::<B>, fill, [tiles::<B>(); 2]) };
     // SAFETY: promised by the caller.
     unsafe { format.matmul_q8(w, x, y, panel) };
 }
 
-format_functions!(V8, "avx2,fma,f16c");
+format_functions!(V8<false>, "avx2,fma,f16c");
 
 /// The product of panels of such weights.
-const fn tiles<B: RowBlock>() -> Tile<V8> {
+const fn tiles<B: RowBlock>() -> Tile<V8<false>> {
     const HALF: usize = TOKENS / 2;
     // Fewer pairs than fit are right too; no more than four vectors are summed where halves are apart.
     match (B::CODES, B::CODES.pairs(), B::HALVES, B::HAS_MIN) {

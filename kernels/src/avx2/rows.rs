@@ -1,16 +1,18 @@
 //! Eight weight rows in the lanes of a 256-bit vector.
 //!
 //! A value of [`V8`] or [`F8`] is made only by the unsafe functions of the traits, whose callers promise
-//! AVX2, FMA and F16C; that is what every `unsafe` block below rests on.
+//! AVX2, FMA and F16C, and for `V8<true>` AVX-VNNI; that is what every `unsafe` block below rests on.
+
+#![allow(clippy::needless_range_loop)] // a row of activations is a place in memory too
 
 use crate::blocks::{Codes, GROUP, QuantBlock};
 use crate::rows::{Floats, RowLanes, Rows, STRETCH, TOKENS};
 use core::arch::x86_64::*;
 
-/// Eight 32-bit lanes.
+/// Eight 32-bit lanes, multiplied by AVX-VNNI or without it.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-pub(crate) struct V8(__m256i);
+pub(crate) struct V8<const VNNI: bool>(__m256i);
 
 /// Eight f32.
 #[derive(Clone, Copy)]
@@ -39,10 +41,23 @@ macro_rules! shifts {
     )*};
 }
 
-impl RowLanes for V8 {
+/// `$body` for each `$i` below `$n`, at most 8, as code without a loop: the compiler would keep one of this size.
+macro_rules! unrolled {
+    ($i:ident in $n:expr => $body:block) => {
+        unrolled!(@each $i, $n, $body; 0 1 2 3 4 5 6 7)
+    };
+    (@each $i:ident, $n:expr, $body:block; $($value:literal)*) => {$(
+        if $value < $n {
+            let $i: usize = $value;
+            $body
+        }
+    )*};
+}
+
+impl<const VNNI: bool> RowLanes for V8<VNNI> {
     const N: usize = 8;
     const TILE: usize = TOKENS / 2;
-    const KEEPS_SIGN: bool = true;
+    const KEEPS_SIGN: bool = !VNNI;
     type Floats = F8;
 
     #[inline(always)]
@@ -170,8 +185,12 @@ impl RowLanes for V8 {
     }
 
     #[inline(always)]
-    fn prepare(self, _: Codes) -> Self {
-        self
+    fn prepare(self, codes: Codes) -> Self {
+        match codes {
+            // SAFETY: a vector exists, so the instruction set does.
+            Codes::Signed if VNNI => V8(unsafe { _mm256_xor_si256(self.0, _mm256_set1_epi8(-128)) }),
+            _ => self,
+        }
     }
 
     #[inline(always)]
@@ -180,6 +199,10 @@ impl RowLanes for V8 {
         unsafe {
             let mut sum = _mm256_set1_epi32(start);
             let mut i = 0;
+            while VNNI && i < VECTORS {
+                sum = _mm256_dpbusd_avx_epi32(sum, codes[i].0, four(x.add(4 * i)));
+                i += 1;
+            }
             while i < VECTORS {
                 // As many sums of pairs as 16 bits hold are added before they are widened.
                 let mut pairs = _mm256_setzero_si256();
@@ -207,37 +230,14 @@ impl RowLanes for V8 {
     ) -> [Self; T] {
         // SAFETY: promised by the caller.
         unsafe {
-            let (mut sums, mut pairs) = ([_mm256_setzero_si256(); T], [_mm256_setzero_si256(); T]);
-            let together = if PAIRS == 0 { 1 } else { PAIRS };
-            let mut i = 0;
-            while i < VECTORS {
-                let w = codes.add(i).read().0;
-                let mut t = 0;
-                while t < T {
-                    let x = four(x.add(GROUP * t + 4 * i));
-                    let product = if PAIRS == 0 { signed(w, x) } else { _mm256_maddubs_epi16(w, x) };
-                    pairs[t] = if i % together == 0 { product } else { _mm256_add_epi16(pairs[t], product) };
-                    t += 1;
-                }
-                i += 1;
-                if i % together != 0 && i < VECTORS {
-                    keep(&mut pairs);
-                    continue;
-                }
-                t = 0;
-                while t < T {
-                    let wide = _mm256_madd_epi16(pairs[t], _mm256_set1_epi16(1));
-                    sums[t] = if i <= together { wide } else { _mm256_add_epi32(sums[t], wide) };
-                    t += 1;
-                }
-                keep(&mut sums);
+            if VNNI {
+                vnni_dots::<VECTORS, T>(codes.cast(), x, start)
+            } else if PAIRS == 0 {
+                plane_dots::<VECTORS, T>(codes.cast(), x, start)
+            } else {
+                pair_dots::<PAIRS, VECTORS, T>(codes.cast(), x, start)
             }
-            let mut t = 0;
-            while t < T {
-                sums[t] = _mm256_add_epi32(sums[t], _mm256_set1_epi32(*start.add(2 * STRETCH * t)));
-                t += 1;
-            }
-            sums.map(V8)
+            .map(V8)
         }
     }
 
@@ -245,6 +245,102 @@ impl RowLanes for V8 {
     unsafe fn prefetch(p: *const u8) {
         // SAFETY: a hint that reads nothing.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) };
+    }
+}
+
+/// [`RowLanes::dots`] by AVX-VNNI.
+///
+/// # Safety
+/// As that.
+#[inline(always)]
+unsafe fn vnni_dots<const VECTORS: usize, const T: usize>(
+    codes: *const __m256i,
+    x: *const i8,
+    start: *const i32,
+) -> [__m256i; T] {
+    // SAFETY: promised by the caller.
+    unsafe {
+        let mut sums = [_mm256_setzero_si256(); T];
+        for t in 0..T {
+            sums[t] = _mm256_set1_epi32(*start.add(2 * STRETCH * t));
+        }
+        unrolled!(i in VECTORS => {
+            let w = codes.add(i).read();
+            for t in 0..T {
+                sums[t] = _mm256_dpbusd_avx_epi32(sums[t], w, four(x.add(GROUP * t + 4 * i)));
+            }
+            keep(&mut sums);
+        });
+        sums
+    }
+}
+
+/// [`RowLanes::dots`] of codes in two planes: nibbles, all of whose sums of pairs fit 16 bits.
+///
+/// # Safety
+/// As that.
+#[inline(always)]
+unsafe fn plane_dots<const VECTORS: usize, const T: usize>(
+    codes: *const __m256i,
+    x: *const i8,
+    start: *const i32,
+) -> [__m256i; T] {
+    // SAFETY: promised by the caller.
+    unsafe {
+        let (mut low, mut high) = ([_mm256_setzero_si256(); T], [_mm256_setzero_si256(); T]);
+        unrolled!(i in VECTORS => {
+            let (l, h) = (codes.add(2 * i).read(), codes.add(2 * i + 1).read());
+            for t in 0..T {
+                let x = four(x.add(GROUP * t + 4 * i));
+                let (l, h) = (_mm256_maddubs_epi16(l, x), _mm256_maddubs_epi16(h, x));
+                low[t] = if i == 0 { l } else { _mm256_add_epi16(low[t], l) };
+                high[t] = if i == 0 { h } else { _mm256_add_epi16(high[t], h) };
+            }
+            keep(&mut low);
+            keep(&mut high);
+        });
+        for t in 0..T {
+            let start = _mm256_set1_epi32(*start.add(2 * STRETCH * t));
+            let low = _mm256_add_epi32(_mm256_madd_epi16(low[t], _mm256_set1_epi16(1)), start);
+            high[t] = _mm256_add_epi32(_mm256_madd_epi16(high[t], _mm256_set1_epi16(16)), low);
+        }
+        high
+    }
+}
+
+/// [`RowLanes::dots`] of unsigned codes: as many sums of pairs as 16 bits hold are added before they are widened.
+///
+/// # Safety
+/// As that.
+#[inline(always)]
+unsafe fn pair_dots<const PAIRS: usize, const VECTORS: usize, const T: usize>(
+    codes: *const __m256i,
+    x: *const i8,
+    start: *const i32,
+) -> [__m256i; T] {
+    // SAFETY: promised by the caller.
+    unsafe {
+        let (mut sums, mut pairs) = ([_mm256_setzero_si256(); T], [_mm256_setzero_si256(); T]);
+        unrolled!(i in VECTORS => {
+            let w = codes.add(i).read();
+            for t in 0..T {
+                let product = _mm256_maddubs_epi16(w, four(x.add(GROUP * t + 4 * i)));
+                pairs[t] = if i % PAIRS == 0 { product } else { _mm256_add_epi16(pairs[t], product) };
+            }
+            if (i + 1) % PAIRS != 0 && i + 1 < VECTORS {
+                keep(&mut pairs);
+            } else {
+                for t in 0..T {
+                    let wide = _mm256_madd_epi16(pairs[t], _mm256_set1_epi16(1));
+                    sums[t] = if i < PAIRS { wide } else { _mm256_add_epi32(sums[t], wide) };
+                }
+                keep(&mut sums);
+            }
+        });
+        for t in 0..T {
+            sums[t] = _mm256_add_epi32(sums[t], _mm256_set1_epi32(*start.add(2 * STRETCH * t)));
+        }
+        sums
     }
 }
 

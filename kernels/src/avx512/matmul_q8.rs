@@ -4,7 +4,7 @@ use super::rows::V16;
 use crate::TileMut;
 use crate::act::ActQ8;
 use crate::blocks::block_entries;
-use crate::rows::matmul_q8::{Format, Tile, format_functions};
+use crate::rows::matmul_q8::{Format, dot_tiles, format_functions};
 use crate::rows::{RowBlock, TOKENS};
 use crate::table::Entry;
 
@@ -16,21 +16,9 @@ pub const ENTRIES: &[Entry] = block_entries!("matmul_q8", Avx512, MatmulQ8(matmu
 /// # Safety
 /// The CPU has the features of [`crate::Isa::Avx512`]; lengths as `Kernels::matmul_q8` demands.
 unsafe fn matmul_q8<B: RowBlock>(w: &[u8], x: &ActQ8, y: &mut TileMut, panel: &mut [u8]) {
-    let format = const { &Format::<V16>::new::<B>(stream::<B>, unpack::<B>, fill, tiles::<B>()) };
+    let format = const { &Format::<V16>::new::<B>(stream::<B>, unpack::<B>, fill, dot_tiles!(B, V16)) };
     // SAFETY: promised by the caller.
     unsafe { format.matmul_q8(w, x, y, panel) };
 }
 
 format_functions!(V16, "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni");
-
-/// The products of panels of such weights.
-const fn tiles<B: RowBlock>() -> [Tile<V16>; 2] {
-    const HALF: usize = TOKENS / 2;
-    // 32-bit sums take any codes.
-    match (B::HALVES, B::HAS_MIN) {
-        (false, false) => [tile::<1, false, false, HALF>, tile::<1, false, false, TOKENS>],
-        (false, true) => [tile::<1, false, true, HALF>, tile::<1, false, true, TOKENS>],
-        (true, false) => [tile::<1, true, false, HALF>, tile::<1, true, false, TOKENS>],
-        (true, true) => [tile::<1, true, true, HALF>, tile::<1, true, true, TOKENS>],
-    }
-}

@@ -177,13 +177,15 @@ impl RowLanes for V16 {
     unsafe fn dot<B: QuantBlock, const VECTORS: usize>(codes: &[Self; VECTORS], x: *const i8, start: i32) -> Self {
         // SAFETY: promised by the caller.
         unsafe {
-            let mut sum = _mm512_set1_epi32(start);
+            // Two chains: each product waits for the one before.
+            let (mut even, mut odd) = (_mm512_set1_epi32(start), _mm512_setzero_si512());
             let mut i = 0;
             while i < VECTORS {
-                sum = _mm512_dpbusd_epi32(sum, codes[i].0, four(x.add(4 * i)));
-                i += 1;
+                even = _mm512_dpbusd_epi32(even, codes[i].0, four(x.add(4 * i)));
+                odd = _mm512_dpbusd_epi32(odd, codes[i + 1].0, four(x.add(4 * i + 4)));
+                i += 2;
             }
-            V16(sum)
+            V16(_mm512_add_epi32(even, odd))
         }
     }
 

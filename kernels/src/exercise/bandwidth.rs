@@ -10,7 +10,7 @@ pub fn read(isa: Isa, bytes: &[u8]) -> u64 {
         match isa {
             Isa::Scalar => {}
             // SAFETY: the CPU has the level.
-            Isa::Avx2 => return unsafe { avx2(bytes) },
+            Isa::Avx2 | Isa::AvxVnni => return unsafe { avx2(bytes) },
             // SAFETY: as above.
             Isa::Avx512 => return unsafe { avx512(bytes) },
         }

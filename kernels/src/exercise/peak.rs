@@ -36,7 +36,9 @@ pub fn peak(isa: Isa, unit: Unit) -> f64 {
         #[cfg(target_arch = "x86_64")]
         (Isa::Avx2, Unit::I8) => (64, x86::avx2_i8),
         #[cfg(target_arch = "x86_64")]
-        (Isa::Avx2, Unit::F32) => (16, x86::avx2_f32),
+        (Isa::AvxVnni, Unit::I8) => (64, x86::avxvnni_i8),
+        #[cfg(target_arch = "x86_64")]
+        (Isa::Avx2 | Isa::AvxVnni, Unit::F32) => (16, x86::avx2_f32),
         #[cfg(target_arch = "x86_64")]
         (Isa::Avx512, Unit::I8) => (128, x86::avx512_i8),
         #[cfg(target_arch = "x86_64")]
@@ -109,6 +111,7 @@ mod x86 {
     }
 
     chains!(avx2_f32, "avx2,fma", _mm256_set1_ps(0.5), |sum, a| _mm256_fmadd_ps(*sum, a, a));
+    chains!(avxvnni_i8, "avx2,avxvnni", _mm256_set1_epi8(1), |sum, a| _mm256_dpbusd_avx_epi32(*sum, a, a));
     chains!(avx512_i8, "avx512f,avx512vnni", _mm512_set1_epi8(1), |sum, a| _mm512_dpbusd_epi32(*sum, a, a));
     chains!(avx512_f32, "avx512f", _mm512_set1_ps(0.5), |sum, a| _mm512_fmadd_ps(*sum, a, a));
 

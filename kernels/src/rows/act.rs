@@ -4,8 +4,9 @@ use super::TOKENS;
 use crate::act::ActQ8;
 use crate::blocks::GROUP;
 
-/// Groups of a panel of weights, and of the activations that meet it: two blocks of the great formats.
-pub(crate) const STRETCH: usize = 16;
+/// The most groups of a panel of weights, and of the activations that meet it: three blocks of the great formats. Both
+/// together fit L1.
+pub(crate) const STRETCH: usize = 24;
 
 /// What a format asks of the activations.
 #[derive(Clone, Copy)]

@@ -41,7 +41,8 @@ pub trait RowLanes: Copy {
     const N: usize;
     /// Rows of activations whose sums fit the registers: [`TOKENS`] or half of them.
     const TILE: usize;
-    /// Whether signed codes are multiplied as they are; else they are made unsigned.
+    /// Whether one row of activations meets signed codes as they are, and many rows meet two planes of their nibbles; else
+    /// they are made unsigned.
     const KEEPS_SIGN: bool;
     /// The vector with an f32 in each lane.
     type Floats: Floats;
@@ -98,9 +99,10 @@ pub trait RowLanes: Copy {
     /// # Safety
     /// As [`RowLanes::splat`]; `x` can be read so far.
     unsafe fn dot<B: QuantBlock, const VECTORS: usize>(codes: &[Self; VECTORS], x: *const i8, start: i32) -> Self;
-    /// The same for `T` rows of activations that are laid as in an [`ActTile`]; `PAIRS` is [`Codes::pairs`], 0 for signed codes.
+    /// The same for `T` rows of activations that are laid as in an [`ActTile`]; `PAIRS` is [`Codes::pairs`], or 0 for
+    /// codes in two planes, vectors of low and of high nibbles in turn.
     /// # Safety
-    /// As [`RowLanes::splat`]; there are `VECTORS` vectors of codes and the activations of `T` rows.
+    /// As [`RowLanes::splat`]; there are `VECTORS` vectors of codes, or twice as many, and the activations of `T` rows.
     unsafe fn dots<const PAIRS: usize, const VECTORS: usize, const T: usize>(
         codes: *const Self,
         x: *const i8,

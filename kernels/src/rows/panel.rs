@@ -2,14 +2,22 @@
 
 use super::act::{ActTile, STRETCH};
 use super::{CHUNK, ChunkScales, Floats, RowBlock, RowLanes, Rows, Sink, TOKENS};
-use crate::blocks::{GROUP, QuantBlock};
+use crate::blocks::{Codes, GROUP, QuantBlock};
 use core::marker::PhantomData;
 
-/// Vectors of one group in a panel: codes, scales, minimums.
-pub const fn group_vectors<B: QuantBlock>() -> usize {
-    let halves = if B::HALVES { 2 } else { 1 };
-    8 + halves + if B::HAS_MIN { halves } else { 0 }
+/// Whether the codes lie in a panel as two planes: low nibbles and high nibbles of what is signed and has no better form.
+const fn in_planes<V: RowLanes, B: QuantBlock>() -> bool {
+    V::KEEPS_SIGN && matches!(B::CODES, Codes::Signed)
 }
+
+/// Vectors of one group in a panel: codes, scales, minimums.
+pub const fn group_vectors<V: RowLanes, B: QuantBlock>() -> usize {
+    let halves = if B::HALVES { 2 } else { 1 };
+    (if in_planes::<V, B>() { 16 } else { 8 }) + halves + if B::HAS_MIN { halves } else { 0 }
+}
+
+/// The most that [`group_vectors`] can be.
+pub const MAX_VECTORS: usize = 20;
 
 /// Groups are laid into a panel, as many vectors each as [`group_vectors`] says.
 struct Panel<'a, V: RowLanes, B> {
@@ -26,9 +34,17 @@ impl<V: RowLanes, B: RowBlock> Sink<V> for Panel<'_, V, B> {
         // SAFETY: promised by the caller; the group lies inside the panel, and vectors of integers and of floats have the
         // same size and alignment.
         unsafe {
-            let group = self.to.add(g * group_vectors::<B>());
-            group.cast::<[V; 8]>().write(each8!(i => codes[i].prepare(B::CODES)));
-            let scales = group.add(8).cast::<V::Floats>();
+            let group = self.to.add(g * group_vectors::<V, B>());
+            let scales = if in_planes::<V, B>() {
+                let (four, sign) = (V::splat(0x0f0f_0f0f), V::splat(0x8080_8080_u32 as i32));
+                let codes = each8!(i => codes[i].xor(sign));
+                group.cast::<[[V; 2]; 8]>().write(each8!(i => [codes[i].and(four), codes[i].shr(4).and(four)]));
+                group.add(16)
+            } else {
+                group.cast::<[V; 8]>().write(each8!(i => codes[i].prepare(B::CODES)));
+                group.add(8)
+            };
+            let scales = scales.cast::<V::Floats>();
             for i in 0..halves {
                 scales.add(i).write(self.scales.s[g][i]);
                 if B::HAS_MIN {
@@ -75,7 +91,7 @@ pub unsafe fn tile<V: RowLanes, const PAIRS: usize, const HALVES: bool, const HA
     first: bool,
 ) {
     assert!(groups <= STRETCH && at + T <= TOKENS);
-    let halves = if HALVES { 2 } else { 1 };
+    let (halves, codes) = (if HALVES { 2 } else { 1 }, if PAIRS == 0 { 16 } else { 8 });
     // SAFETY: promised by the caller.
     unsafe {
         let mut sums = [V::Floats::splat(0.0); T];
@@ -87,7 +103,7 @@ pub unsafe fn tile<V: RowLanes, const PAIRS: usize, const HALVES: bool, const HA
         let (d, start, sum) =
             (act.d.as_ptr().cast::<f32>(), act.start.as_ptr().cast::<i32>(), act.sum.as_ptr().cast::<f32>());
         for g in 0..groups {
-            let scales = panel.add(8).cast::<V::Floats>();
+            let scales = panel.add(codes).cast::<V::Floats>();
             let q = act.q.as_ptr().cast::<i8>().add((g * TOKENS + at) * GROUP);
             for h in 0..halves {
                 let s = scales.add(h).read();
@@ -112,7 +128,7 @@ pub unsafe fn tile<V: RowLanes, const PAIRS: usize, const HALVES: bool, const HA
                     }
                 }
             }
-            panel = panel.add(8 + halves * if HAS_MIN { 2 } else { 1 });
+            panel = panel.add(codes + halves * if HAS_MIN { 2 } else { 1 });
         }
         for i in 0..T {
             sums[i].store(y[at + i]);
