@@ -175,9 +175,8 @@ fn nothing_allocates_after_set_up() {
                 assert_eq!(BYTES.load(Ordering::Relaxed), planned, "what a generation reserves");
                 let mut state = vec![0; full_state(&model, &params)];
                 let mut draft = Context::new(&model, &params).unwrap();
-                let (count, ()) = allocations(|| {
-                    work(&mut ctx, &mut draft, &mut sampler, &mut generate, &mut state, &mut proposed)
-                });
+                let (count, ()) =
+                    allocations(|| work(&mut ctx, &mut draft, &mut sampler, &mut generate, &mut state, &mut proposed));
                 assert_eq!(count, 0, "{name}, {} cache, {threads} threads: allocations after set-up", kv.name());
                 runs += 1;
             }

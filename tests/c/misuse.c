@@ -627,7 +627,7 @@ static void test_generate(void) {
     NO(q_generator_run(generator, context, prompt, 2, &p, &result, sizeof result));
     p.log_probs = 1;
     p.draft = context; /* it cannot guess for itself */
-    NO(q_generator_run(generator, context, prompt, 2, &p, &result, sizeof result));
+    IS(Q_ERR_STATE, q_generator_run(generator, context, prompt, 2, &p, &result, sizeof result));
     p.draft = (q_context *)model;
     NO(q_generator_run(generator, context, prompt, 2, &p, &result, sizeof result));
     p.draft = NULL;
