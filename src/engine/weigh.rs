@@ -35,9 +35,12 @@ pub(super) fn max(x: &[f32]) -> f32 {
     for block in blocks {
         lanes.iter_mut().zip(block).for_each(|(m, &v)| greater(m, v));
     }
-    let mut all = f32::NEG_INFINITY;
-    lanes.iter().chain(rest).for_each(|&v| greater(&mut all, v));
-    all
+    lanes.iter_mut().zip(rest).for_each(|(m, &v)| greater(m, v));
+    for half in [8, 4, 2, 1] {
+        let (low, high) = lanes.split_at_mut(half);
+        low.iter_mut().zip(high).for_each(|(m, v)| greater(m, *v));
+    }
+    lanes[0]
 }
 
 /// The natural logarithm of the probability that softmax gives token `id`.
