@@ -807,7 +807,7 @@ typedef struct {
      */
     uint64_t threads;
     /**
-     * Panels and partial results of the threads.
+     * Panels and partial results of the threads, and what one generator reserves (its stop strings apart).
      */
     uint64_t scratch;
     /**
@@ -987,6 +987,21 @@ typedef struct {
      * Handed to both.
      */
     void *user;
+    /**
+     * The most tokens that are guessed from the text itself, where its end stood before, and computed together with the one
+     * before them (15); at most 64, and one less than `n_outputs` and `n_batch` of the context: a context that keeps one
+     * row of logits guesses nothing. It changes the speed, never the tokens.
+     */
+    uint32_t lookup;
+    /**
+     * 1 (the default): q_piece.log_prob is filled, which takes a look at the whole vocabulary; 0: it is NaN.
+     */
+    uint32_t log_probs;
+    /**
+     * A context of a smaller model with the same vocabulary, which guesses where the text itself does not; NULL (the
+     * default): none. It needs a sequence `seq`, whose tokens are replaced. It changes the speed, never the tokens.
+     */
+    q_context *draft;
 } q_generate_params;
 
 /**
@@ -1017,6 +1032,14 @@ typedef struct {
      * Nanoseconds for all generated tokens but the first, which comes with the prompt.
      */
     uint64_t decode_ns;
+    /**
+     * Tokens that were guessed and computed together with the one before them.
+     */
+    uint32_t proposed;
+    /**
+     * How many of those were right.
+     */
+    uint32_t accepted;
 } q_generate_result;
 
 /**
@@ -1562,6 +1585,23 @@ q_error_code q_context_len(q_context *context, uint32_t seq, uint32_t *len);
 q_error_code q_context_truncate(q_context *context, uint32_t seq, uint32_t pos);
 
 /**
+ * Forgets what sequence `seq` holds beyond its longest common beginning with the `n` tokens of a text, and writes to `held`
+ * how many tokens that is: the rest of the text is to be appended, which is at least its last token, for the logits.
+ * Logits of earlier calls are gone. In a context with pooling `held` is 0: embeddings are made of all rows.
+ */
+q_error_code q_context_reuse(q_context *context,
+                             uint32_t seq,
+                             const uint32_t *tokens,
+                             size_t n,
+                             size_t *held);
+
+/**
+ * Copies the tokens of sequence `seq`: `cap` of them at `out`. `needed` (may be NULL) receives their number.
+ * Errors: Q_ERR_BUFFER_TOO_SMALL; Q_ERR_INVALID_ARGUMENT when there is no such sequence.
+ */
+q_error_code q_context_tokens(q_context *context, uint32_t seq, uint32_t *out, size_t cap, size_t *needed);
+
+/**
  * Makes sequence `to` a copy of sequence `from`, whose tokens are not computed again.
  */
 q_error_code q_context_copy_seq(q_context *context, uint32_t from, uint32_t to);
@@ -1710,7 +1750,8 @@ q_error_code q_generate_params_init(q_generate_params *params, size_t size);
  *
  * The last generated token is not appended, so that the sequence can be continued by it or by something else. Nothing
  * is allocated. On Q_ERR_CANCELLED the sequence keeps what was finished: see q_context_len.
- * Errors: Q_ERR_INVALID_ARGUMENT for an empty prompt; those of q_context_append; Q_ERR_SHAPE for a context of another model.
+ * Errors: Q_ERR_INVALID_ARGUMENT for an empty prompt; those of q_context_append; Q_ERR_SHAPE for a context of another model
+ * and for a draft with another vocabulary.
  */
 q_error_code q_generator_run(q_generator *generator,
                              q_context *context,

@@ -81,6 +81,15 @@ fn network_computes_what_it_says() {
 }
 
 #[test]
+fn serve_prints_each_text_as_it_is_alone() {
+    let dir = c::folder("serve");
+    let Some(program) = c::compile(&dir, "examples/c/serve.c", &[]) else { return };
+    let prompts = ["hello wor", "the quick brown fox", "a", "hello"];
+    let expected: String = prompts.iter().map(|prompt| expected(prompt, 20) + "\n").collect();
+    assert_eq!(c::run(c::command(&dir, &program).arg(c::root(MODEL)).arg("20").args(prompts)), expected);
+}
+
+#[test]
 fn the_cpp_example_generates_the_same() {
     let dir = c::folder("cpp");
     let Some(program) = c::compile(&dir, "examples/cpp/generate.cpp", &[]) else { return };
@@ -123,8 +132,8 @@ fn generation_from_c_allocates_nothing() {
     let many = allocations(&dir, &generate, &["hello wor", "50"]);
     assert!(few > 20, "the counter counts nothing");
     assert_eq!(few, many, "48 more tokens allocated");
-    let few = allocations(&dir, &stream, &["hello", "2"]);
-    let many = allocations(&dir, &stream, &["hello", "40"]);
+    let few = allocations(&dir, &stream, &["hello wor", "2"]);
+    let many = allocations(&dir, &stream, &["hello wor", "40"]);
     assert_eq!(few, many, "38 more pieces allocated");
 }
 

@@ -2,7 +2,9 @@
 
 use crate::failure::{Result, run, usage};
 use clap::builder::RangedU64ValueParser;
-use qorus::engine::SamplerParams;
+use qorus::engine::generate::DEFAULT_LOOKUP;
+use qorus::engine::sampler::MAX_AHEAD;
+use qorus::engine::{self, Context, ContextParams, SamplerParams};
 use qorus::gguf::Gguf;
 use qorus::{Isa, Type};
 use std::io::{IsTerminal, Read, Write};
@@ -68,6 +70,37 @@ impl Sampling {
         params.check().or_else(usage)?;
         Ok(params)
     }
+}
+
+/// Guesses of what comes next.
+#[derive(clap::Args)]
+pub struct Ahead {
+    /// Guess up to N tokens at once where the text repeats itself: faster, and the same text; 0: none
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_LOOKUP, value_parser = ahead())]
+    pub lookup: usize,
+    /// A smaller model of the same vocabulary that guesses where the text does not repeat itself: the same text
+    #[arg(long, value_name = "FILE")]
+    draft: Option<PathBuf>,
+}
+
+impl Ahead {
+    /// Rows of logits that a context has to keep.
+    pub fn outputs(&self) -> usize {
+        1 + if self.draft.is_some() { self.lookup.max(DEFAULT_LOOKUP) } else { self.lookup }
+    }
+
+    /// A context of the draft, as long as `ctx`.
+    pub fn draft(&self, ctx: &Context) -> Result<Option<Context>> {
+        let Some(path) = &self.draft else { return Ok(None) };
+        let model = engine::Model::open(&ctx.model().runtime, path)?;
+        let ContextParams { n_ctx, kv, .. } = *ctx.params();
+        Ok(Some(Context::new(&model, &ContextParams { n_ctx, kv, ..ContextParams::default() })?))
+    }
+}
+
+/// A number of guesses.
+pub fn ahead() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(..=MAX_AHEAD as u64)
 }
 
 /// Threads; more than one machine has are of no use but allowed.

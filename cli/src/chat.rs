@@ -3,7 +3,7 @@
 //! The whole conversation is rendered for each turn, and only the tokens behind what the context already holds are computed:
 //! usually the new turn alone, but templates may also change what was said before.
 
-use crate::args::{self, Kv, Model, Sampling, Threads};
+use crate::args::{self, Ahead, Kv, Model, Sampling, Threads};
 use crate::failure::{Failure, Result, run};
 use crate::interrupt::{Also, Interrupt};
 use crate::run::prompt;
@@ -31,6 +31,8 @@ pub struct Args {
     ctx: Option<usize>,
     #[command(flatten)]
     kv: Kv,
+    #[command(flatten)]
+    ahead: Ahead,
     /// What the model is told before the conversation
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
@@ -51,11 +53,11 @@ struct Talk {
     chat: Chat,
     ctx: Context,
     generate: Generate,
+    /// Guesses what comes.
+    draft: Option<Context>,
     /// Tokens of an answer at most.
     n: usize,
     said: Vec<Said>,
-    /// The tokens that the context holds.
-    held: Vec<u32>,
 }
 
 pub fn main(args: Args) -> Result {
@@ -63,12 +65,13 @@ pub fn main(args: Args) -> Result {
     let runtime = Runtime::new(args.threads.get(), None)?;
     let model = engine::Model::new(&runtime, args.model.open()?)?;
     let chat = template(model.tokenizer()?, args.template.as_deref())?;
-    let ctx = Context::new(
-        &model,
-        &ContextParams { n_ctx: args.ctx.unwrap_or(0), kv: args.kv.ty, ..ContextParams::default() },
-    )?;
-    let generate = Generate::new(&model, params, &[])?;
-    let mut talk = Talk { model, chat, ctx, generate, n: args.n, said: Vec::new(), held: Vec::new() };
+    let (n_ctx, n_outputs) = (args.ctx.unwrap_or(0), args.ahead.outputs());
+    let params_ctx = ContextParams { n_ctx, n_outputs, kv: args.kv.ty, ..ContextParams::default() };
+    let ctx = Context::new(&model, &params_ctx)?;
+    let mut generate = Generate::new(&model, params, &[])?;
+    generate.lookup = args.ahead.lookup;
+    let draft = args.ahead.draft(&ctx)?;
+    let mut talk = Talk { model, chat, ctx, generate, draft, n: args.n, said: Vec::new() };
     talk.clear(args.system.as_deref());
     let interrupt = Interrupt::new()?;
     let terminal = io::stdin().is_terminal();
@@ -144,15 +147,8 @@ impl Talk {
     /// The answer to what was said last; None when it was interrupted before it began.
     fn answer(&mut self, interrupt: &Interrupt) -> Result<Option<String>> {
         let ids = self.fit()?;
-        // At least one token is computed anew, for its logits.
-        let common = ids.iter().zip(&self.held).take_while(|(a, b)| a == b).count().min(ids.len() - 1);
-        self.ctx.truncate(0, common)?;
-        self.held.truncate(common);
         let mut sink = Sink::new(interrupt, Also::set(self.ctx.cancel_flag()));
-        let result = self.generate.run(&mut self.ctx, 0, &ids[common..], self.n, &mut sink);
-        // The context holds all that was computed; the last token, drawn but not appended, is not among it.
-        self.held.extend(ids[common..].iter().chain(&sink.tokens));
-        self.held.truncate(self.ctx.len(0));
+        let result = self.generate.answer(&mut self.ctx, self.draft.as_mut(), 0, &ids, self.n, &mut sink);
         if let Some(e) = sink.error {
             return Err(e.into());
         }

@@ -3,6 +3,7 @@
 use crate::args;
 use crate::failure::Result;
 use crate::output::{self, mib};
+use qorus::engine::generate::DEFAULT_LOOKUP;
 use qorus::engine::{ContextParams, plan};
 use qorus::gguf::Gguf;
 use qorus::models::Graph;
@@ -20,6 +21,9 @@ pub struct Args {
     /// Sequences
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = args::count())]
     seqs: usize,
+    /// Tokens that are guessed at once, whose logits are kept; 0: none
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_LOOKUP, value_parser = args::ahead())]
+    lookup: usize,
     #[command(flatten)]
     kv: args::Kv,
     #[command(flatten)]
@@ -41,7 +45,7 @@ pub fn main(args: Args) -> Result {
         n_ctx: args.ctx.unwrap_or(0),
         n_batch: args.batch,
         n_seqs: args.seqs,
-        n_outputs: args.seqs,
+        n_outputs: args.seqs.max(args.lookup + 1),
         kv: args.kv.ty,
         ..ContextParams::default()
     };

@@ -1,7 +1,7 @@
 //! `qorus run`: a text continued, piece by piece.
 
 use crate::allocations;
-use crate::args::{self, Kv, Model, Sampling, Threads};
+use crate::args::{self, Ahead, Kv, Model, Sampling, Threads};
 use crate::failure::{Result, run};
 use crate::interrupt::{Also, Interrupt};
 use crate::output;
@@ -30,6 +30,8 @@ pub struct Args {
     ctx: Option<usize>,
     #[command(flatten)]
     kv: Kv,
+    #[command(flatten)]
+    ahead: Ahead,
     /// End before this text; can be given several times
     #[arg(long, value_name = "TEXT")]
     stop: Vec<String>,
@@ -53,7 +55,8 @@ pub fn main(args: Args) -> Result {
     let runtime = Runtime::new(args.threads.get(), None)?;
     let model = engine::Model::new(&runtime, args.model.open()?)?;
     let prompt = prompt(model.tokenizer()?, &text, args.special)?;
-    let params_ctx = ContextParams { n_ctx: args.ctx.unwrap_or(0), kv: args.kv.ty, ..ContextParams::default() };
+    let (n_ctx, n_outputs) = (args.ctx.unwrap_or(0), args.ahead.outputs());
+    let params_ctx = ContextParams { n_ctx, n_outputs, kv: args.kv.ty, ..ContextParams::default() };
     let mut ctx = Context::new(&model, &params_ctx)?;
     let n_ctx = ctx.params().n_ctx;
     if prompt.len() > n_ctx {
@@ -65,10 +68,12 @@ pub fn main(args: Args) -> Result {
     }
     let stops: Vec<&str> = args.stop.iter().map(String::as_str).collect();
     let mut generate = Generate::new(&model, params, &stops)?;
+    generate.lookup = args.ahead.lookup;
+    let mut draft = args.ahead.draft(&ctx)?;
     let mut sink = Sink::new(&interrupt, Also::set(ctx.cancel_flag()));
     (sink.print, sink.keep) = (!args.json, args.json);
     let before = allocations::count();
-    let result = generate.run(&mut ctx, 0, &prompt, args.n, &mut sink);
+    let result = generate.run_with(&mut ctx, draft.as_mut(), 0, &prompt, args.n, &mut sink);
     let allocations = allocations::count() - before - sink.allocations;
     if let Some(e) = sink.error {
         return Err(e.into());
@@ -87,6 +92,8 @@ pub fn main(args: Args) -> Result {
             "decode_tokens_per_s": timing.decode_rate(),
             "allocations_after_setup": allocations,
             "log_probs": sink.log_probs.iter().copied().map(output::float).collect::<Vec<_>>(),
+            "proposed_tokens": timing.proposed,
+            "accepted_tokens": timing.accepted,
             "end": end_name(outcome),
             "seed": params.seed,
             "threads": runtime.pool.len(),

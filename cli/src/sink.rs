@@ -60,7 +60,7 @@ impl Hooks for Sink<'_> {
         self.put(piece.text);
         if self.keep {
             self.tokens.push(piece.token);
-            self.log_probs.push(piece.log_prob);
+            self.log_probs.push(piece.log_prob());
         }
         self.allocations += allocations::count() - before;
         self.error.is_none() && !self.interrupt.happened()

@@ -108,7 +108,7 @@ impl Context {
             cache: Region::new(layout.cache_bytes)?,
             results: Region::new(layout.results.peak())?,
             work: Region::new(layout.work.peak())?,
-            scratch: Region::new(plan.scratch)?,
+            scratch: Region::new(layout.scratch_bytes.saturating_mul(model.runtime.pool.len()))?,
             model: Arc::clone(model),
             layout,
             lens,
@@ -125,7 +125,7 @@ impl Context {
             weights_resident: model.store.reserved(),
             tokenizer: model.tokenizer.as_ref().map_or(0, |t| t.reserved()),
             threads: (threads - 1) * threads::STACK_BYTES,
-            ..layout.context_plan(threads)
+            ..layout.context_plan(threads, model.tokenizer.is_some())
         }
     }
 
@@ -310,6 +310,8 @@ impl Context {
             let (mid_width, end_width) = (graph.width_at(head), graph.width_at(end));
             let pooled = if p.pooling == Pooling::None { 0 } else { end_width };
             let pools = results.take::<f32>(p.n_seqs * pooled)?;
+            results.take::<u32>(p.n_seqs)?; // stands for the lengths
+            let texts = results.take::<u32>(p.n_seqs * p.n_ctx)?;
             work.with_frame(|frame| {
                 let rows = input.len();
                 let tokens = frame.take::<u32>(rows)?;
@@ -360,8 +362,9 @@ impl Context {
                     sequence(&graph.layers[from..], &mut run, frame, picked, width, count, out)?;
                 }
                 *outputs += count;
-                for place in places.iter() {
+                for (place, token) in places.iter().zip(tokens.iter()) {
                     lens[place.seq as usize] = place.pos + 1;
+                    texts[place.seq as usize * p.n_ctx + place.pos as usize] = *token;
                 }
                 Ok(())
             })
@@ -403,6 +406,18 @@ impl Context {
         Ok(&self.results_f32()[logits / size_of::<f32>() + seq * width..][..width])
     }
 
+    /// The tokens of sequence `seq`, of those that were computed; none for a sequence that does not exist.
+    pub fn tokens(&self, seq: usize) -> &[u32] {
+        let texts: &[u32] = bytemuck::cast_slice(&self.results.bytes()[self.layout.tokens_at..]);
+        let from = seq.min(self.lens.len()) * self.layout.params.n_ctx;
+        &texts[from..][..self.len(seq)]
+    }
+
+    /// Takes the tokens of all sequences away, `[n_seqs][n_ctx]`.
+    pub(super) fn texts_mut(&mut self) -> &mut [u32] {
+        bytemuck::cast_slice_mut(&mut self.results.bytes_mut()[self.layout.tokens_at..])
+    }
+
     fn results_f32(&self) -> &[f32] {
         bytemuck::cast_slice(self.results.bytes())
     }
@@ -415,6 +430,36 @@ impl Context {
             None => fail!(InvalidArgument, "sequence {seq}: the context has {}", self.layout.params.n_seqs),
         }
         self.outputs = 0;
+        Ok(())
+    }
+
+    /// Forgets what sequence `seq` holds beyond its longest common beginning with the text `ids`, and says how many tokens
+    /// that is: the rest of `ids` is to be appended, which is at least the last one, for its logits. A context that
+    /// keeps embeddings has to compute all rows, so there it is 0.
+    pub fn reuse(&mut self, seq: usize, ids: &[u32]) -> Result<usize> {
+        let same = self.tokens(seq).iter().zip(ids).take_while(|(held, id)| held == id).count();
+        let pooled = self.layout.params.pooling != Pooling::None;
+        let n = if pooled { 0 } else { same.min(ids.len().saturating_sub(1)) };
+        self.truncate(seq, n)?;
+        Ok(n)
+    }
+
+    /// Forgets the tokens of sequence `seq` from position `pos` on, and of the logits all but those of `index`.
+    pub(super) fn settle(&mut self, seq: usize, pos: usize, index: usize) -> Result<()> {
+        self.logits(index)?;
+        self.truncate(seq, pos)?;
+        let width = self.model.graph.out_width();
+        let all: &mut [f32] = bytemuck::cast_slice_mut(self.results.bytes_mut());
+        all.copy_within(index * width..(index + 1) * width, 0);
+        self.outputs = 1;
+        Ok(())
+    }
+
+    /// `Cancelled` when the caller asked for it, as a call that computes would say.
+    pub(super) fn check_cancel(&self) -> Result<()> {
+        if self.cancel.swap(false, Ordering::Relaxed) {
+            fail!(Cancelled, "the call was cancelled");
+        }
         Ok(())
     }
 
@@ -435,6 +480,8 @@ impl Context {
             }
         }
         self.lens[to] = self.lens[from];
+        let n_ctx = self.layout.params.n_ctx;
+        self.texts_mut().copy_within(from * n_ctx..from * n_ctx + len, to * n_ctx);
         Ok(())
     }
 }

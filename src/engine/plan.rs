@@ -1,6 +1,8 @@
 //! What a context will need, from a model's metadata alone.
 
+use super::generate::Generate;
 use super::model::has_tokenizer;
+use super::sampler::SamplerParams;
 use crate::error::{Result, fail};
 use crate::gguf::Gguf;
 use crate::layers::{CacheSlot, Sizes, sequence_need};
@@ -61,8 +63,10 @@ pub(super) struct Layout {
     pub params: ContextParams,
     pub slots: Vec<CacheSlot>,
     pub cache_bytes: usize,
-    /// Logits, embeddings and lengths, which stay between calls.
+    /// Logits, embeddings, lengths and tokens, which stay between calls.
     pub results: Need,
+    /// Where the tokens of the sequences begin there: `[n_seqs][n_ctx]`.
+    pub tokens_at: usize,
     /// One batch.
     pub work: Need,
     /// Each thread's scratch.
@@ -97,6 +101,8 @@ impl Layout {
             .take::<f32>(p.n_outputs.saturating_mul(graph.out_width()))
             .take::<f32>(p.n_seqs.saturating_mul(pooled))
             .take::<u32>(p.n_seqs);
+        let tokens_at = results.peak();
+        let results = results.take::<u32>(p.n_seqs.saturating_mul(p.n_ctx));
         let rows = p.n_batch;
         let outs = p.n_outputs.min(rows);
         let sizes = |rows| Sizes { rows, slots: &slots };
@@ -115,15 +121,16 @@ impl Layout {
         };
         let scratch = graph.layers.iter().map(|layer| layer.scratch(&slots)).max().unwrap_or(0);
         let scratch_bytes = Need::new().take::<u8>(scratch).peak();
-        Ok(Layout { params: p, slots, cache_bytes, results, work, scratch_bytes })
+        Ok(Layout { params: p, slots, cache_bytes, results, tokens_at, work, scratch_bytes })
     }
 
-    /// The bytes by class, without those of the model.
-    pub fn context_plan(&self, threads: usize) -> Plan {
+    /// The bytes by class, without those of the model; with one generation where there is a tokenizer for it.
+    pub fn context_plan(&self, threads: usize, tokenizer: bool) -> Plan {
+        let generate = if tokenizer { Generate::bytes(&SamplerParams::default(), &[]) } else { 0 };
         Plan {
             kv_cache: self.cache_bytes,
             activations: self.results.peak().saturating_add(self.work.peak()),
-            scratch: self.scratch_bytes.saturating_mul(threads),
+            scratch: self.scratch_bytes.saturating_mul(threads).saturating_add(generate),
             ..Plan::default()
         }
     }
@@ -132,11 +139,12 @@ impl Layout {
 /// The bytes that a model and one context of it will take, by class, on `threads` threads.
 pub fn plan(gguf: &Gguf, graph: &Graph, params: &ContextParams, threads: usize) -> Result<Plan> {
     let layout = Layout::new(graph, params)?;
+    let tokenizer = has_tokenizer(gguf);
     Ok(Plan {
         weights_mapped: gguf.file_bytes() as usize,
         weights_resident: graph.resident * size_of::<f32>(),
-        tokenizer: if has_tokenizer(gguf) { Tokenizer::plan(gguf)? } else { 0 },
+        tokenizer: if tokenizer { Tokenizer::plan(gguf)? } else { 0 },
         threads: (threads - 1) * threads::STACK_BYTES,
-        ..layout.context_plan(threads)
+        ..layout.context_plan(threads, tokenizer)
     })
 }

@@ -1,10 +1,13 @@
 //! Choosing the next token: penalties, top-k, top-p, min-p, temperature, and a draw.
 //!
-//! The vocabulary is never sorted. The best candidates are moved to the front by selection, and only as many of them
-//! are ordered as the filters look at.
+//! The vocabulary is neither sorted nor copied: the filters say where the kept tokens end (see `cut`), and the draw
+//! walks over those in the order of their numbers.
 
-use super::rng;
+use super::cut::{BUCKETS, Blocks, Cut, Keep};
+use super::{rng, weigh};
 use crate::error::{Result, fail, try_vec};
+
+pub use super::weigh::log_prob;
 
 /// How tokens are chosen. The order is penalty, top-k, top-p, min-p, temperature.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -67,26 +70,33 @@ impl SamplerParams {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Candidate {
-    logit: f32,
-    id: u32,
-}
+/// The most tokens by which a sampler can be taken back: see [`Sampler::mark`].
+pub const MAX_AHEAD: usize = 64;
 
-impl Candidate {
-    /// The better one first; of equals the lower number.
-    fn order(a: &Candidate, b: &Candidate) -> std::cmp::Ordering {
-        b.logit.total_cmp(&a.logit).then(a.id.cmp(&b.id))
-    }
-}
+/// The most blocks the logits are seen in.
+const BLOCKS: usize = 1 << 10;
 
-/// A choice of tokens with its memory: candidates, recent tokens, the number of draws.
+/// A choice of tokens with its memory: recent tokens, the number of draws. What it reserves does not grow with the
+/// vocabulary.
 #[derive(Debug)]
 pub struct Sampler {
     params: SamplerParams,
-    candidates: Vec<Candidate>,
-    /// The last `repeat_last` tokens, a ring.
+    vocab: usize,
+    /// The last `repeat_last + MAX_AHEAD` tokens, a ring.
     recent: Vec<u32>,
+    seen: usize,
+    draws: u64,
+    /// Recent tokens with their logits after the penalty.
+    changed: Vec<(u32, f32)>,
+    /// The greatest logit of each block.
+    maxima: Vec<f32>,
+    /// The histogram of a cut; then the sum of each block.
+    sums: Vec<f64>,
+}
+
+/// Where a sampler was: see [`Sampler::mark`].
+#[derive(Clone, Copy, Debug)]
+pub struct Mark {
     seen: usize,
     draws: u64,
 }
@@ -95,14 +105,29 @@ impl Sampler {
     /// A sampler for vocabularies of up to `vocab` tokens; nothing is allocated afterwards.
     pub fn new(params: SamplerParams, vocab: usize) -> Result<Sampler> {
         params.check()?;
-        let mut recent = try_vec(params.repeat_last, "recent tokens")?;
-        recent.resize(params.repeat_last, 0);
-        Ok(Sampler { params, candidates: try_vec(vocab, "candidates")?, recent, seen: 0, draws: 0 })
+        let ring = ring(&params);
+        let mut recent = try_vec(ring, "recent tokens")?;
+        recent.resize(ring, 0);
+        let mut sums = try_vec(BUCKETS, "sums")?;
+        sums.resize(BUCKETS, 0.0);
+        Ok(Sampler {
+            params,
+            vocab,
+            recent,
+            seen: 0,
+            draws: 0,
+            changed: try_vec(params.repeat_last, "recent tokens")?,
+            maxima: try_vec(BLOCKS, "blocks")?,
+            sums,
+        })
     }
 
-    /// Bytes a sampler reserves.
-    pub fn bytes(params: &SamplerParams, vocab: usize) -> usize {
-        vocab * size_of::<Candidate>() + params.repeat_last * size_of::<u32>()
+    /// Bytes a sampler reserves, for a vocabulary of any size.
+    pub const fn bytes(params: &SamplerParams) -> usize {
+        ring(params) * size_of::<u32>()
+            + params.repeat_last * size_of::<(u32, f32)>()
+            + BLOCKS * size_of::<f32>()
+            + BUCKETS * size_of::<f64>()
     }
 
     /// The parameters.
@@ -115,115 +140,126 @@ impl Sampler {
         (self.seen, self.draws) = (0, 0);
     }
 
+    /// Forgets recent tokens.
+    pub fn forget(&mut self) {
+        self.seen = 0;
+    }
+
     /// Tells the sampler of a token of the text, for the penalty.
     pub fn accept(&mut self, token: u32) {
-        if !self.recent.is_empty() {
+        if self.params.repeat_last > 0 {
             let at = self.seen % self.recent.len();
             self.recent[at] = token;
             self.seen += 1;
         }
     }
 
-    /// Draws the next token from `logits`, which has an entry for each token of the vocabulary. NaN is never chosen.
+    /// Where the sampler is now, to come back to after at most [`MAX_AHEAD`] tokens.
+    pub fn mark(&self) -> Mark {
+        Mark { seen: self.seen, draws: self.draws }
+    }
+
+    /// Takes back what was accepted and drawn since `mark`.
+    pub fn rewind(&mut self, mark: Mark) {
+        (self.seen, self.draws) = (mark.seen, mark.draws);
+    }
+
+    /// Draws the next token from `logits`, which has an entry for each token of the vocabulary. NaN is never chosen,
+    /// unless there is nothing else: then it is token 0.
     pub fn sample(&mut self, logits: &[f32]) -> Result<u32> {
-        if logits.is_empty() || logits.len() > self.candidates.capacity() {
-            fail!(Shape, "{} logits for a sampler of up to {}", logits.len(), self.candidates.capacity());
+        if logits.is_empty() || logits.len() > self.vocab {
+            fail!(Shape, "{} logits for a sampler of up to {}", logits.len(), self.vocab);
         }
-        let c = &mut self.candidates;
-        c.clear();
-        // A NaN must not win: in the total order it would be the greatest.
-        let number = |logit: f32| if logit.is_nan() { f32::NEG_INFINITY } else { logit };
-        c.extend(logits.iter().zip(0..).map(|(&logit, id)| Candidate { logit: number(logit), id }));
+        self.penalize(logits);
         let p = &self.params;
-        if p.repeat_penalty != 1.0 {
-            let recent = &self.recent[..self.seen.min(self.recent.len())];
-            for (i, &token) in recent.iter().enumerate() {
-                if recent[..i].contains(&token) {
-                    continue;
-                }
-                if let Some(c) = c.get_mut(token as usize) {
-                    c.logit = if c.logit > 0.0 { c.logit / p.repeat_penalty } else { c.logit * p.repeat_penalty };
-                }
+        let len = logits.len().div_ceil(BLOCKS).next_multiple_of(64);
+        self.maxima.clear();
+        self.maxima.resize(logits.len().div_ceil(len), f32::NEG_INFINITY);
+        let mut all = Blocks { logits, changed: &self.changed, len, maxima: &[] };
+        for (block, max) in self.maxima.iter_mut().enumerate() {
+            all.pieces(block, |_, piece| *max = max.max(weigh::max(piece)));
+        }
+        all.maxima = &self.maxima;
+        let (first, best) = all.best();
+        if p.temperature == 0.0 || best.is_infinite() {
+            return Ok(first as u32);
+        }
+        let mut cut = Cut::ALL;
+        if (1..logits.len()).contains(&p.top_k) {
+            if p.top_k <= all.maxima.len() {
+                // So many blocks have a token that is at least this great, so no lesser one is among the best.
+                let maxima = Blocks { logits: all.maxima, changed: &[], len: all.maxima.len(), maxima: &[best] };
+                cut = Cut::at_least(maxima.cut(cut, Keep::Count(p.top_k), best, &mut self.sums).logit);
             }
+            cut = all.cut(cut, Keep::Count(p.top_k), best, &mut self.sums);
         }
-        if p.temperature == 0.0 {
-            return Ok(c.iter().min_by(|a, b| Candidate::order(a, b)).map_or(0, |best| best.id));
-        }
-        let mut front = Front { all: c, ordered: 0 };
-        let mut keep = if p.top_k == 0 { front.all.len() } else { p.top_k.min(front.all.len()) };
-        let best = front.get(0).logit;
-        if best == f32::NEG_INFINITY {
-            return Ok(front.get(0).id);
-        }
-        let weight = |c: &Candidate| f64::from(c.logit - best).exp();
         if p.top_p < 1.0 {
-            if p.top_k > 0 {
-                front.order(keep);
-            }
-            let total: f64 = front.all[..keep].iter().map(weight).sum();
-            let mut sum = 0.0;
-            for i in 0..keep {
-                sum += weight(&front.get(i));
-                if sum >= total * f64::from(p.top_p) {
-                    keep = i + 1;
-                    break;
-                }
-            }
+            cut = all.cut(cut, Keep::Share(p.top_p.into()), best, &mut self.sums);
         }
         if p.min_p > 0.0 {
             let least = best + p.min_p.ln();
-            keep = (1..keep).find(|&i| front.get(i).logit < least).unwrap_or(keep);
+            if least > cut.logit {
+                cut = Cut::at_least(least);
+            }
         }
-        if keep < front.all.len() {
-            front.order(keep);
-        }
-        let weight = |c: &Candidate| f64::from((c.logit - best) / p.temperature).exp();
-        let total: f64 = front.all[..keep].iter().map(weight).sum();
-        let mut left = rng::uniform(p.seed, 0, self.draws) * total;
+        let draw = rng::uniform(p.seed, 0, self.draws);
         self.draws += 1;
-        let drawn = front.all[..keep].iter().find(|c| {
-            left -= weight(c);
-            left < 0.0
-        });
-        Ok(drawn.or(front.all[..keep].last()).map_or(0, |c| c.id))
+        Ok(pick(&all, cut, draw, |logit| f64::from(weigh::exp((logit - best) / p.temperature)), &mut self.sums) as u32)
     }
-}
 
-/// Candidates of which the best ones stand in order at the front, as many as were asked for.
-struct Front<'a> {
-    all: &'a mut Vec<Candidate>,
-    ordered: usize,
-}
-
-impl Front<'_> {
-    /// Orders at least the best `n`.
-    fn order(&mut self, n: usize) {
-        let (n, rest) = (n.min(self.all.len()), &mut self.all[self.ordered..]);
-        let Some(more) = n.checked_sub(self.ordered).filter(|&more| more > 0) else { return };
-        if more < rest.len() {
-            rest.select_nth_unstable_by(more - 1, Candidate::order);
+    /// Notes what the penalty makes of the logits of recent tokens.
+    fn penalize(&mut self, logits: &[f32]) {
+        let (p, changed) = (&self.params, &mut self.changed);
+        changed.clear();
+        if p.repeat_penalty == 1.0 {
+            return;
         }
-        rest[..more].sort_unstable_by(Candidate::order);
-        self.ordered = n;
-    }
-
-    /// The `i`-th best.
-    fn get(&mut self, i: usize) -> Candidate {
-        if i >= self.ordered {
-            self.order((2 * self.ordered).max(i + 1).max(64));
+        for i in self.seen.saturating_sub(p.repeat_last)..self.seen {
+            let id = self.recent[i % self.recent.len()];
+            if let Some(&logit) = logits.get(id as usize) {
+                changed.push((id, if logit > 0.0 { logit / p.repeat_penalty } else { logit * p.repeat_penalty }));
+            }
         }
-        self.all[i]
+        changed.sort_unstable_by_key(|&(id, _)| id);
+        changed.dedup_by_key(|&mut (id, _)| id);
     }
 }
 
-/// The natural logarithm of the probability that softmax gives token `id`.
-pub fn log_prob(logits: &[f32], id: u32) -> Result<f32> {
-    let Some(&logit) = logits.get(id as usize) else {
-        fail!(InvalidArgument, "token {id} is outside the vocabulary of {}", logits.len())
+/// Tokens that a sampler remembers.
+const fn ring(params: &SamplerParams) -> usize {
+    params.repeat_last + MAX_AHEAD
+}
+
+/// The token within `cut` at which the sum of weights, in the order of numbers, exceeds the part `draw` of the whole.
+fn pick(all: &Blocks<'_>, cut: Cut, draw: f64, weight: impl Fn(f32) -> f64, sums: &mut [f64]) -> usize {
+    sums[..BLOCKS].fill(0.0);
+    let mut last = 0; // of the tokens that have a weight
+    all.kept(cut, f32::NEG_INFINITY, |block, id, logit| {
+        let w = weight(logit);
+        sums[block] += w;
+        if w > 0.0 {
+            last = id;
+        }
+    });
+    let mut left = draw * sums[..BLOCKS].iter().sum::<f64>();
+    let Some(block) = sums[..BLOCKS].iter().position(|&sum| {
+        left -= sum;
+        left < 0.0
+    }) else {
+        return last;
     };
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = logits.iter().map(|&l| f64::from(l - max).exp()).sum();
-    Ok((f64::from(logit - max) - sum.ln()) as f32)
+    left += sums[block];
+    let mut drawn = None;
+    let mut in_block = last;
+    all.kept(cut, f32::NEG_INFINITY, |b, id, logit| {
+        if b == block && drawn.is_none() {
+            let w = weight(logit);
+            left -= w;
+            in_block = if w > 0.0 { id } else { in_block };
+            drawn = (left < 0.0).then_some(id);
+        }
+    });
+    drawn.unwrap_or(in_block)
 }
 
 #[cfg(test)]
@@ -241,7 +277,10 @@ mod tests {
         let best = (0..200).max_by(|&a, &b| l[a].total_cmp(&l[b])).unwrap();
         assert_eq!(s.sample(&l).unwrap() as usize, best);
         assert_eq!(s.sample(&[1.0, 3.0, 3.0, f32::NAN]).unwrap(), 1);
-        assert_eq!(s.sample(&[f32::NAN, f32::NEG_INFINITY]).unwrap(), 0);
+        assert_eq!(s.sample(&[f32::NAN, f32::NEG_INFINITY, f32::NEG_INFINITY]).unwrap(), 1);
+        assert_eq!(s.sample(&[f32::NAN]).unwrap(), 0);
+        let mut s = Sampler::new(SamplerParams::default(), 4).unwrap();
+        assert_eq!(s.sample(&[1.0, f32::INFINITY, f32::NAN, f32::INFINITY]).unwrap(), 1);
     }
 
     #[test]
@@ -286,6 +325,22 @@ mod tests {
         assert_eq!(s.sample(&[3.0, 2.0, -1.0]).unwrap(), 0);
         s.accept(0);
         assert_eq!(s.sample(&[3.0, 2.0, -1.0]).unwrap(), 1);
+    }
+
+    #[test]
+    fn a_sampler_goes_back_to_where_it_was() {
+        let params = SamplerParams { repeat_penalty: 1.5, repeat_last: 5, ..SamplerParams::default() };
+        let mut s = Sampler::new(params, 200).unwrap();
+        let step = |s: &mut Sampler| {
+            let token = s.sample(&logits()).unwrap();
+            s.accept(token);
+            token
+        };
+        (0..100).for_each(|_| assert!(step(&mut s) < 200));
+        let mark = s.mark();
+        let ahead: Vec<u32> = (0..MAX_AHEAD).map(|_| step(&mut s)).collect();
+        s.rewind(mark);
+        assert_eq!(ahead, (0..MAX_AHEAD).map(|_| step(&mut s)).collect::<Vec<_>>());
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! A context's sequences as bytes: saved, and restored into a context of the same shape.
 //!
-//! Layout, little-endian: magic, version, fingerprint of model and cache, `n_seqs` lengths, then for each attention layer
-//! the keys and the values of each sequence's heads up to its length, `[position][head_dim]` as stored, then a CRC-32 of
-//! all before it. How the cache lays out its blocks is not part of it.
+//! Layout, little-endian: magic, version, fingerprint of model and cache, `n_seqs` lengths, the tokens of each sequence,
+//! then for each attention layer the keys and the values of each sequence's heads up to its length, `[position][head_dim]`
+//! as stored, then a CRC-32 of all before it. How the cache lays out its blocks is not part of it.
 
 use super::context::Context;
 use crate::error::{Result, fail};
 use qorus_kernels::{ATTEND_BLOCK, Type, load_key, store_key};
 
-const MAGIC: [u8; 8] = *b"QORUSKV\x01";
+const MAGIC: [u8; 8] = *b"QORUSKV\x02";
 
 impl Context {
     /// The bytes [`Context::save`] writes.
@@ -16,7 +16,7 @@ impl Context {
         let rows: usize = self.lens.iter().map(|&len| len as usize).sum();
         let per_row = |slot: &crate::layers::CacheSlot| 2 * slot.shape.n_kv * slot.shape.row_bytes().unwrap_or(0);
         let cache: usize = self.layout.slots.iter().map(|slot| rows * per_row(slot)).sum();
-        MAGIC.len() + 4 + 4 * self.lens.len() + cache + 4
+        MAGIC.len() + 4 + 4 * self.lens.len() + 4 * rows + cache + 4
     }
 
     /// Writes the sequences to `out` and says how many bytes. `BufferTooSmall` names the need.
@@ -34,6 +34,7 @@ impl Context {
         put(&MAGIC);
         put(&fingerprint.to_le_bytes());
         self.lens.iter().for_each(|len| put(&len.to_le_bytes()));
+        (0..self.lens.len()).flat_map(|seq| self.tokens(seq)).for_each(|token| put(&token.to_le_bytes()));
         each_row(&self.layout.slots, &self.lens, self.cache.bytes_mut(), |row| {
             let out = &mut out[at..at + row.len];
             match row.key {
@@ -68,11 +69,20 @@ impl Context {
         }
         let rows: usize = (0..self.lens.len()).map(|i| lens(i) as usize).sum();
         let per_row = |slot: &crate::layers::CacheSlot| 2 * slot.shape.n_kv * slot.shape.row_bytes().unwrap_or(0);
-        if body.len() - head != self.layout.slots.iter().map(|slot| rows * per_row(slot)).sum::<usize>() {
+        if body.len() - head != 4 * rows + self.layout.slots.iter().map(|slot| rows * per_row(slot)).sum::<usize>() {
             fail!(Format, "the saved state has {} bytes, not what its lengths say", state.len());
         }
+        let (tokens, mut rest) = body[head..].split_at(4 * rows);
+        let mut tokens = tokens.as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes));
+        let vocab = self.model.graph.vocab().max(1); // rows stand for token 0
+        if let Some(id) = tokens.clone().find(|&id| id as usize >= vocab) {
+            fail!(Format, "the saved state has token {id}, the vocabulary {vocab}");
+        }
         (0..self.lens.len()).for_each(|i| self.lens[i] = lens(i));
-        let mut rest = &body[head..];
+        for seq in 0..self.lens.len() {
+            let len = self.lens[seq] as usize;
+            self.texts_mut()[seq * n_ctx..][..len].iter_mut().zip(&mut tokens).for_each(|(to, token)| *to = token);
+        }
         each_row(&self.layout.slots, &self.lens, self.cache.bytes_mut(), |row| {
             let (from, left) = rest.split_at(row.len);
             match row.key {

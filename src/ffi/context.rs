@@ -277,6 +277,44 @@ pub unsafe extern "C" fn q_context_truncate(context: *mut q_context, seq: u32, p
     ffi!({ handle::exclusive(context)?.engine.truncate(seq as usize, pos as usize) })
 }
 
+/// Forgets what sequence `seq` holds beyond its longest common beginning with the `n` tokens of a text, and writes to `held`
+/// how many tokens that is: the rest of the text is to be appended, which is at least its last token, for the logits.
+/// Logits of earlier calls are gone. In a context with pooling `held` is 0: embeddings are made of all rows.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn q_context_reuse(
+    context: *mut q_context,
+    seq: u32,
+    tokens: *const u32,
+    n: usize,
+    held: *mut usize,
+) -> q_error_code {
+    ffi!({
+        let mut context = handle::exclusive(context)?;
+        args::pointer(held, "held")?;
+        args::put(held, context.engine.reuse(seq as usize, args::slice(tokens, n, "tokens")?)?, "held")
+    })
+}
+
+/// Copies the tokens of sequence `seq`: `cap` of them at `out`. `needed` (may be NULL) receives their number.
+/// Errors: Q_ERR_BUFFER_TOO_SMALL; Q_ERR_INVALID_ARGUMENT when there is no such sequence.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn q_context_tokens(
+    context: *mut q_context,
+    seq: u32,
+    out: *mut u32,
+    cap: usize,
+    needed: *mut usize,
+) -> q_error_code {
+    ffi!({
+        let context = handle::exclusive(context)?;
+        let n = context.engine.params().n_seqs;
+        if seq as usize >= n {
+            fail!(InvalidArgument, "sequence {seq}: the context has {n}");
+        }
+        args::give(context.engine.tokens(seq as usize), out, cap, needed, "tokens")
+    })
+}
+
 /// Makes sequence `to` a copy of sequence `from`, whose tokens are not computed again.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn q_context_copy_seq(context: *mut q_context, from: u32, to: u32) -> q_error_code {

@@ -3,13 +3,13 @@
 use super::args;
 use super::boundary::outside;
 use super::context::q_context;
-use super::error::q_error_code;
+use super::error::{choice, q_error_code};
 use super::handle::{self, Opaque};
 use super::model::q_model;
 use super::params::{self, Params, Report};
 use super::sampler::{self, q_sampler_params};
 use super::tokenizer::{Q_TOKEN_NONE, q_text};
-use crate::engine::{Generate, Hooks, Outcome, Piece};
+use crate::engine::generate::{DEFAULT_LOOKUP, Generate, Hooks, Outcome, Piece};
 use crate::error::{fail, try_vec};
 use std::ffi::{c_char, c_void};
 use std::time::Duration;
@@ -65,6 +65,15 @@ pub struct q_generate_params {
     pub on_logits: q_logits_fn,
     /// Handed to both.
     pub user: *mut c_void,
+    /// The most tokens that are guessed from the text itself, where its end stood before, and computed together with the one
+    /// before them (15); at most 64, and one less than `n_outputs` and `n_batch` of the context: a context that keeps one
+    /// row of logits guesses nothing. It changes the speed, never the tokens.
+    pub lookup: u32,
+    /// 1 (the default): q_piece.log_prob is filled, which takes a look at the whole vocabulary; 0: it is NaN.
+    pub log_probs: u32,
+    /// A context of a smaller model with the same vocabulary, which guesses where the text itself does not; NULL (the
+    /// default): none. It needs a sequence `seq`, whose tokens are replaced. It changes the speed, never the tokens.
+    pub draft: *mut q_context,
 }
 
 // SAFETY: as the trait demands.
@@ -80,6 +89,9 @@ unsafe impl Params for q_generate_params {
             on_piece: None,
             on_logits: None,
             user: std::ptr::null_mut(),
+            lookup: DEFAULT_LOOKUP as u32,
+            log_probs: 1,
+            draft: std::ptr::null_mut(),
         }
     }
 }
@@ -115,6 +127,10 @@ pub struct q_generate_result {
     pub prefill_ns: u64,
     /// Nanoseconds for all generated tokens but the first, which comes with the prompt.
     pub decode_ns: u64,
+    /// Tokens that were guessed and computed together with the one before them.
+    pub proposed: u32,
+    /// How many of those were right.
+    pub accepted: u32,
 }
 
 // SAFETY: as the trait demands.
@@ -158,6 +174,7 @@ pub unsafe extern "C" fn q_generate_params_init(params: *mut q_generate_params, 
 struct Callbacks {
     piece: q_piece_fn,
     logits: q_logits_fn,
+    log_probs: bool,
     user: *mut c_void,
 }
 
@@ -179,7 +196,7 @@ impl Hooks for Callbacks {
     }
 
     fn piece(&mut self, piece: Piece<'_>) -> bool {
-        self.hand(piece.token, piece.log_prob, piece.text)
+        self.hand(piece.token, if self.log_probs { piece.log_prob() } else { f32::NAN }, piece.text)
     }
 
     fn rest(&mut self, text: &str) {
@@ -192,7 +209,8 @@ impl Hooks for Callbacks {
 ///
 /// The last generated token is not appended, so that the sequence can be continued by it or by something else. Nothing
 /// is allocated. On Q_ERR_CANCELLED the sequence keeps what was finished: see q_context_len.
-/// Errors: Q_ERR_INVALID_ARGUMENT for an empty prompt; those of q_context_append; Q_ERR_SHAPE for a context of another model.
+/// Errors: Q_ERR_INVALID_ARGUMENT for an empty prompt; those of q_context_append; Q_ERR_SHAPE for a context of another model
+/// and for a draft with another vocabulary.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn q_generator_run(
     generator: *mut q_generator,
@@ -212,9 +230,13 @@ pub unsafe extern "C" fn q_generator_run(
         if !generator.fits(&context.model.engine) {
             fail!(Shape, "the generator is of another model than the context");
         }
-        let mut hooks = Callbacks { piece: p.on_piece, logits: p.on_logits, user: p.user };
-        let (outcome, timing) =
-            generator.run(&mut context.engine, p.seq as usize, prompt, p.max_tokens as usize, &mut hooks)?;
+        let log_probs = choice("log_probs", p.log_probs, &[(0, false), (1, true)])?;
+        let mut hooks = Callbacks { piece: p.on_piece, logits: p.on_logits, log_probs, user: p.user };
+        let mut draft = if p.draft.is_null() { None } else { Some(handle::exclusive(p.draft)?) };
+        let draft = draft.as_mut().map(|draft| &mut draft.engine);
+        generator.lookup = p.lookup as usize;
+        let (seq, max) = (p.seq as usize, p.max_tokens as usize);
+        let (outcome, timing) = generator.run_with(&mut context.engine, draft, seq, prompt, max, &mut hooks)?;
         if result.is_null() {
             return Ok(());
         }
@@ -233,6 +255,8 @@ pub unsafe extern "C" fn q_generator_run(
             tokens: timing.tokens as u32,
             prefill_ns: nanoseconds(timing.prefill),
             decode_ns: nanoseconds(timing.decode),
+            proposed: timing.proposed as u32,
+            accepted: timing.accepted as u32,
         };
         params::report(done, result, size)
     })

@@ -96,7 +96,7 @@ pub struct q_plan {
     pub adapters: u64,
     /// Stacks of the worker threads.
     pub threads: u64,
-    /// Panels and partial results of the threads.
+    /// Panels and partial results of the threads, and what one generator reserves (its stop strings apart).
     pub scratch: u64,
     /// The sum of all classes.
     pub total: u64,

@@ -25,7 +25,7 @@ pub struct Plan {
     pub adapters: usize,
     /// Stacks of the worker threads.
     pub threads: usize,
-    /// Panels and partial results of the threads.
+    /// Panels and partial results of the threads, and what one generation reserves (sampler, text).
     pub scratch: usize,
 }
 

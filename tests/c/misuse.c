@@ -325,7 +325,7 @@ static void test_context(void) {
     q_plan plan;
     q_batch *batch = NULL;
     float floats[98], *data = NULL;
-    uint32_t tokens[4] = {5, 6, 7, 8}, len = 0;
+    uint32_t tokens[4] = {5, 6, 7, 8}, held[512], len = 0;
     size_t needed = 0, n = 0;
     uint64_t bytes;
     char *state;
@@ -427,6 +427,20 @@ static void test_context(void) {
     NO(q_context_truncate(NULL, 0, 0));
     NO(q_context_truncate(context, 0, 9));
     NO(q_context_truncate(context, 1, 0));
+    NO(q_context_tokens(NULL, 0, tokens, 8, &needed));
+    NO(q_context_tokens(context, 1, tokens, 8, &needed));
+    NO(q_context_tokens(context, 0, NULL, 8, &needed));
+    IS(Q_ERR_BUFFER_TOO_SMALL, q_context_tokens(context, 0, tokens, 0, &needed));
+    OK(q_context_len(context, 0, &len));
+    TRUE(needed == len);
+    OK(q_context_tokens(context, 0, held, 512, NULL));
+    NO(q_context_reuse(NULL, 0, tokens, 1, &n));
+    NO(q_context_reuse(context, 1, tokens, 1, &n));
+    NO(q_context_reuse(context, 0, NULL, 1, &n));
+    NO(q_context_reuse(context, 0, held, len, NULL));
+    OK(q_context_reuse(context, 0, held, len, &n));
+    TRUE(n == len - 1);
+    OK(q_context_append(context, 0, held + n, 1));
     NO(q_context_copy_seq(NULL, 0, 0));
     NO(q_context_copy_seq(context, 0, 1));
     NO(q_context_memory(NULL, &plan, sizeof plan));
@@ -544,6 +558,39 @@ static void on_logits(float *logits, size_t n, void *user) {
     seen->logits++;
 }
 
+/* The same tokens from a context that has room for guesses, of the text and of a draft. */
+static void test_guesses(q_generator *generator, q_generate_params *p) {
+    const uint32_t circle[12] = {5, 6, 7, 8, 5, 6, 7, 8, 5, 6, 7, 8};
+    q_context_params params;
+    q_context *c = NULL, *draft = NULL;
+    q_generate_result result;
+    uint32_t plain[64], guessed[64];
+    size_t n = 0, m = 0;
+    OK(q_context_params_init(&params, sizeof params));
+    params.n_ctx = 64;
+    params.n_outputs = 16;
+    OK(q_context_create(model, &params, &c));
+    OK(q_context_create(model, &params, &draft));
+    p->on_logits = NULL;
+    p->lookup = 0;
+    OK(q_generator_reset(generator));
+    OK(q_generator_run(generator, c, circle, 12, p, &result, sizeof result));
+    TRUE(result.proposed == 0 && result.accepted == 0);
+    OK(q_context_tokens(c, 0, plain, 64, &n));
+    for (int i = 0; i < 2; i++) {
+        p->lookup = i == 0 ? 15 : 0;
+        p->draft = i == 0 ? NULL : draft;
+        OK(q_generator_reset(generator));
+        OK(q_context_truncate(c, 0, 0));
+        OK(q_generator_run(generator, c, circle, 12, p, &result, sizeof result));
+        OK(q_context_tokens(c, 0, guessed, 64, &m));
+        TRUE(n == m && memcmp(plain, guessed, n * sizeof *plain) == 0);
+        TRUE(result.accepted <= result.proposed && (i == 0 || n < 20 || result.accepted > 0));
+    }
+    q_context_free(c);
+    q_context_free(draft);
+}
+
 static void test_generate(void) {
     q_generate_params p;
     q_generate_result result;
@@ -576,6 +623,14 @@ static void test_generate(void) {
     IS(Q_ERR_SHAPE, q_generator_run(foreign, context, prompt, 2, &p, &result, sizeof result));
     q_generator_free(foreign);
     IS(Q_ERR_ABI, q_generator_run(generator, context, prompt, 2, &p, &result, 1));
+    p.log_probs = 2;
+    NO(q_generator_run(generator, context, prompt, 2, &p, &result, sizeof result));
+    p.log_probs = 1;
+    p.draft = context; /* it cannot guess for itself */
+    IS(Q_ERR_STATE, q_generator_run(generator, context, prompt, 2, &p, &result, sizeof result));
+    p.draft = (q_context *)model;
+    NO(q_generator_run(generator, context, prompt, 2, &p, &result, sizeof result));
+    p.draft = NULL;
 
     struct seen seen = {generator, 0, 0};
     p.on_piece = bad_piece;
@@ -589,6 +644,7 @@ static void test_generate(void) {
     p.max_tokens = 1000;
     OK(q_context_truncate(context, 0, 0));
     OK(q_generator_run(generator, context, prompt, 2, &p, NULL, 0));
+    test_guesses(generator, &p);
     NO(q_generator_reset(NULL));
     OK(q_generator_reset(generator));
     q_generator_free(generator);
