@@ -6,13 +6,16 @@ Usage: inference.py [-m MODEL]... [-t 1,2] [-r ROUNDS] [--isa avx2] [--tests LIS
   prefill   512 tokens from an empty cache, in one batch, the last one's logits taken
   decode    128 times one token with its logits
   eight     8 sequences of 32 tokens, decoded together: tokens of all of them
-  start     from nothing to the first token after a prompt of 16; seconds
+  repeat    128 tokens after a text that comes three times and then begins again: Qorus guesses from the text and checks (the
+            same tokens as one by one), the peers decode plainly; only for models with real weights
+  start     from nothing to the first token after a prompt of 16, the file being in the page cache; milliseconds
   memory    bytes beyond the mapped file, at most, of a prefill and a decode (private memory of the process; of llama.cpp
             less that of the Python it runs in)
 
 llama.cpp is the prebuilt library, called through ctypes with an F16 cache, its own choice of flash attention and of repacking, and a lasting
-thread pool; ik_llama.cpp is its own llama-bench (once as it is, once with run-time repacking). Printed are medians of the
-rounds, the best in brackets, and the ratio to the faster of the peers (above 1: Qorus is better). Machines are noisy: look
+thread pool; ik_llama.cpp is its own llama-bench (once as it is, once with run-time repacking). Qorus runs on the mapped file, and
+once more on a copy in memory (`--copy`), as peers that repack have one. Printed are medians of the
+rounds, the best in brackets, and the ratio of Qorus on the mapped file to the faster of the peers (above 1: Qorus is better). Machines are noisy: look
 at the spread first.
 """
 import argparse
@@ -31,7 +34,11 @@ sys.path.insert(0, str(HERE.parent.parent / "tests" / "peers"))
 import qorus  # noqa: E402
 
 PROMPT = "one two three four five six seven"
-TESTS = ("prefill", "decode", "eight", "start", "memory")
+TEXT = """The harbour lay quiet under a low sky. Two boats came in before noon, and the men who rowed them said nothing of the
+storm. On the third day a letter arrived for the widow at the corner house: her brother was alive, he had found work in a northern town,
+and he would send for her in spring. She read it twice, folded it, and went out to buy bread. """
+REPEAT = 3 * TEXT + TEXT.split(",")[0] + ","
+TESTS = ("prefill", "decode", "eight", "repeat", "start", "memory")
 LOWER_IS_BETTER = ("start", "memory")
 
 
@@ -71,14 +78,15 @@ def watched(*words, env=None):
 
 
 class Qorus:
-    name = "qorus"
-
-    def __init__(self, args):
+    def __init__(self, args, copy):
+        self.name = "qorus copied" if copy else "qorus"
         self.isa = ["--isa", args.isa] if args.isa else []
+        self.copy = ["--copy"] if copy else []
         self.p, self.n = args.p, args.n
 
     def run(self, test, path, threads):
-        bench = lambda p, n, *more: qorus.call("bench", "-m", path, "-p", p, "-n", n, "-r", 1, "-t", threads, *self.isa, *more)
+        flags = ["-m", path, "-t", threads, *self.copy]
+        bench = lambda p, n, *more: qorus.call("bench", *flags, "-p", p, "-n", n, "-r", 1, *self.isa, *more)
         if test == "prefill":
             return bench(self.p, 0)[0]["tokens_per_s"]
         if test == "decode":
@@ -86,9 +94,12 @@ class Qorus:
         if test == "eight":
             return bench(0, 32, "--seqs", 8)[0]["tokens_per_s"]
         env = {**os.environ, **({"QORUS_ISA": self.isa[1]} if self.isa else {})}
+        if test == "repeat":
+            out = watched(qorus.COMMAND, "run", *flags, "-n", self.n, "--temp", 0, "--json", REPEAT, env=env)[0]
+            return json.loads(out)["decode_tokens_per_s"]
         if test == "start":
-            return watched(qorus.COMMAND, "run", "-m", path, "-n", 1, "--temp", 0, "-t", threads, PROMPT, env=env)[2]
-        return watched(qorus.COMMAND, "bench", "-m", path, "-p", self.p, "-n", 16, "-r", 1, "-t", threads, *self.isa)[1]
+            return watched(qorus.COMMAND, "run", *flags, "-n", 1, "--temp", 0, PROMPT, env=env)[2]
+        return watched(qorus.COMMAND, "bench", *flags, "-p", self.p, "-n", 16, "-r", 1, *self.isa)[1]
 
 
 class LlamaCpp:
@@ -119,13 +130,17 @@ class LlamaCpp:
             result = json.loads(out)
             return result["seconds"] if test == "start" else memory - result["before"]
         self.load(path)
-        p, n, seqs = {"prefill": (self.args.p, 0, 1), "decode": (1, self.args.n, 1), "eight": (0, 32, 8)}[test]
+        p, n, seqs = {"prefill": (self.args.p, 0, 1), "decode": (1, self.args.n, 1), "eight": (0, 32, 8),
+                      "repeat": (0, self.args.n, 1)}[test]
         tokens = [10 + i * 7919 % (self.model.n_vocab - 20) for i in range(max(p, n, 8))]
-        context = self.context(threads, max(p, n) + 2, max(p, seqs), seqs)
+        if test == "repeat":
+            text = self.model.encode(REPEAT)
+            p, tokens = len(text), text + text
+        context = self.context(threads, p + n + 2, max(p, seqs), seqs)
         if test == "eight":
             context.step(tokens[:8])  # graphs and pages are ready, as for qorus, whose bench runs once before it measures
-        elif test == "decode":
-            context.feed(tokens[:1])
+        elif test in ("decode", "repeat"):
+            context.feed(tokens[:p])
         else:
             context.feed(tokens[:p], p - 1)
             context.clear()
@@ -166,6 +181,8 @@ class Ik:
             return rate("-p", self.args.p, "-n", 0)
         if test == "decode":
             return rate("-p", 0, "-n", self.args.n)
+        if test == "repeat":
+            return rate("-p", 0, "-n", 0, "-gp", f"{len(REPEAT) // 4},{self.args.n}")
         if test == "start":
             return watched(*bench, "-p", 16, "-n", 0, "-w", 0)[2]
         if test == "memory":
@@ -195,18 +212,22 @@ def main():
     threads = [int(t) for t in args.threads.split(",")]
     if args.child:
         return LlamaCpp(args).child(args.child, args.models[0], threads[0])
-    engines = [Qorus(args), LlamaCpp(args)] + ([Ik(args.ik, args, False), Ik(args.ik, args, True)] if args.ik else [])
+    engines = [Qorus(args, False), Qorus(args, True), LlamaCpp(args)] + ([Ik(args.ik, args, False), Ik(args.ik, args, True)] if args.ik else [])
     print(f"| model | test | threads | {' | '.join(e.name for e in engines)} | ratio |\n|{' --- |' * (4 + len(engines))}", flush=True)
     results = []
     for path in args.models:
         for test in args.tests.split(","):
+            if test == "repeat" and "SmolLM2" not in Path(path).name:
+                continue
             for t in threads:
+                if test == "start":
+                    engines[0].run(test, path, t)  # the page cache
                 values = [[] for _ in engines]
                 for _ in range(args.rounds):
                     for engine, into in zip(engines, values):
                         into.append(engine.run(test, path, t))
                 middles = [statistics.median(v) if v[0] is not None else None for v in values]
-                peers = [m for m in middles[1:] if m is not None]
+                peers = [m for m in middles[2:] if m is not None]
                 ratio = min(peers) / middles[0] if test in LOWER_IS_BETTER else middles[0] / max(peers)
                 cells = [show(test, v) if v[0] is not None else "-" for v in values]
                 print(f"| {Path(path).stem} | {test} | {t} | {' | '.join(cells)} | {ratio:.2f} |", flush=True)

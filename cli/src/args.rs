@@ -17,12 +17,17 @@ pub struct Model {
     /// A GGUF file; of a split model, its first part [default: a small one that tells stories]
     #[arg(short, long, value_name = "FILE")]
     model: Option<PathBuf>,
+    /// Read the file into memory instead of mapping it: it costs its size in memory that is not shared, and speeds
+    /// up decoding where the system has huge pages
+    #[arg(long, requires = "model")]
+    copy: bool,
 }
 
 impl Model {
-    /// Maps the file.
+    /// Maps the file, or reads it.
     pub fn open(&self) -> Result<Arc<Gguf>> {
         match &self.model {
+            Some(path) if self.copy => Ok(Arc::new(Gguf::open_copy(path)?)),
             Some(path) => Ok(Arc::new(Gguf::open(path)?)),
             #[cfg(feature = "default-model")]
             None => Ok(Arc::new(crate::embedded::open()?)),
