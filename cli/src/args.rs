@@ -4,7 +4,7 @@ use crate::failure::{Result, run, usage};
 use clap::builder::RangedU64ValueParser;
 use qorus::engine::generate::DEFAULT_LOOKUP;
 use qorus::engine::sampler::MAX_AHEAD;
-use qorus::engine::{self, Context, ContextParams, SamplerParams};
+use qorus::engine::{self, Context, ContextParams, Runtime, SamplerParams};
 use qorus::gguf::Gguf;
 use qorus::{Isa, Type};
 use std::io::{IsTerminal, Read, Write};
@@ -114,12 +114,24 @@ pub struct Threads {
     /// Threads [default: one for each core]
     #[arg(short, long, value_name = "N", value_parser = count())]
     threads: Option<usize>,
+    /// Keep each thread but the first on a core of its own
+    #[arg(long)]
+    pin: bool,
 }
 
 impl Threads {
     /// How many; 0 stands for one for each core.
     pub fn get(&self) -> usize {
         self.threads.unwrap_or(0)
+    }
+
+    /// A runtime of them, at the level that QORUS_ISA allows.
+    pub fn runtime(&self) -> Result<Arc<Runtime>> {
+        let runtime = Runtime::new(self.get(), None)?;
+        if self.pin {
+            runtime.pool.pin()?;
+        }
+        Ok(runtime)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::interrupt::{Also, Interrupt};
 use crate::run::prompt;
 use crate::sink::Sink;
 use qorus::Code;
-use qorus::engine::{self, Context, ContextParams, Generate, Outcome, Runtime};
+use qorus::engine::{self, Context, ContextParams, Generate, Outcome};
 use qorus::tokenizer::Tokenizer;
 use qorus::tokenizer::chat::{Chat, Message};
 use std::io::{self, BufRead, IsTerminal, Write};
@@ -62,7 +62,7 @@ struct Talk {
 
 pub fn main(args: Args) -> Result {
     let params = args.sampling.params()?;
-    let runtime = Runtime::new(args.threads.get(), None)?;
+    let runtime = args.threads.runtime()?;
     let model = engine::Model::new(&runtime, args.model.open()?)?;
     let chat = template(model.tokenizer()?, args.template.as_deref())?;
     let (n_ctx, n_outputs) = (args.ctx.unwrap_or(0), args.ahead.outputs());

@@ -8,7 +8,7 @@
 use crate::args::{self, Kv, Model, Threads};
 use crate::failure::{Result, run};
 use crate::output;
-use qorus::engine::{self, Context, ContextParams, Runtime, Token, sampler};
+use qorus::engine::{self, Context, ContextParams, Token, sampler};
 use qorus::tokenizer::Encode;
 use serde_json::json;
 use std::io::Write;
@@ -39,7 +39,7 @@ const SLICE: usize = 64;
 
 pub fn main(args: Args) -> Result {
     let text = args::text(None, Some(&args.file))?;
-    let runtime = Runtime::new(args.threads.get(), None)?;
+    let runtime = args.threads.runtime()?;
     let model = engine::Model::new(&runtime, args.model.open()?)?;
     let tokenizer = model.tokenizer()?;
     let mut ids = Vec::new();

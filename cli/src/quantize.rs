@@ -4,7 +4,6 @@ use crate::args::Threads;
 use crate::convert::{report, watched};
 use crate::failure::Result;
 use qorus::convert::{self, Recipe};
-use qorus::engine::Runtime;
 use qorus::gguf::Gguf;
 use std::path::PathBuf;
 
@@ -37,7 +36,7 @@ fn recipe(name: &str) -> std::result::Result<Recipe, String> {
 
 pub fn main(args: Args) -> Result {
     let gguf = Gguf::open(&args.input)?;
-    let runtime = Runtime::new(args.threads.get(), None)?;
+    let runtime = args.threads.runtime()?;
     watched(|progress| convert::quantize(&gguf, &args.output, args.recipe, &runtime, progress))?;
     report(&args.output, args.json)
 }

@@ -8,7 +8,7 @@ use crate::output;
 use crate::sink::Sink;
 use qorus::Code;
 use qorus::engine::generate::Timing;
-use qorus::engine::{self, Context, ContextParams, Generate, Outcome, Runtime};
+use qorus::engine::{self, Context, ContextParams, Generate, Outcome};
 use qorus::tokenizer::{Encode, Tokenizer};
 use serde_json::json;
 use std::io::{self, IsTerminal, Write};
@@ -52,7 +52,7 @@ pub fn main(args: Args) -> Result {
     let params = args.sampling.params()?;
     let text = args::text(args.prompt, args.file.as_deref())?;
     let interrupt = Interrupt::new()?;
-    let runtime = Runtime::new(args.threads.get(), None)?;
+    let runtime = args.threads.runtime()?;
     let model = engine::Model::new(&runtime, args.model.open()?)?;
     let prompt = prompt(model.tokenizer()?, &text, args.special)?;
     let (n_ctx, n_outputs) = (args.ctx.unwrap_or(0), args.ahead.outputs());
