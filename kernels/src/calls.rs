@@ -5,6 +5,8 @@
 
 use crate::act::{ACT_BLOCK, ActQ8, panel_bytes};
 use crate::attend::AttendBlock;
+#[cfg(feature = "train")]
+use crate::mat::Mat;
 use crate::table::{Kernels, found};
 use crate::{Isa, TileMut, Type};
 
@@ -193,5 +195,15 @@ impl Kernels {
         assert_eq!(out.len(), out2.len());
         assert!(if heads == 0 { out.is_empty() } else { out.len().is_multiple_of(heads) });
         call!(self.attend_merge[Type::F32](max, sum, out, max2, sum2, out2))
+    }
+
+    /// `c = a b`, or `c += a b` to `accumulate`: the products of an element are added one after another over ascending k, each
+    /// by one fused multiply-add, from 0 or from what `c` holds. `scratch` holds at least [`gemm_bytes`](crate::gemm_bytes).
+    #[cfg(feature = "train")]
+    pub fn gemm(&self, a: Mat, b: Mat, accumulate: bool, c: &mut TileMut, scratch: &mut [u8]) {
+        assert_eq!((a.rows(), a.cols(), b.cols()), (c.rows(), b.rows(), c.cols()));
+        assert!(scratch.len() >= crate::gemm_bytes());
+        let scratch = crate::gemm::aligned(scratch);
+        call!(self.gemm[Type::F32](&a, &b, accumulate, c, scratch))
     }
 }

@@ -23,7 +23,10 @@ pub mod blocks;
 mod calls;
 pub mod dtype;
 pub mod exercise;
+#[cfg(feature = "train")]
+pub mod gemm;
 pub mod isa;
+pub mod mat;
 pub mod math;
 pub mod order;
 pub mod real;
@@ -36,6 +39,9 @@ pub mod tile;
 pub use act::{ActQ8, panel_bytes};
 pub use attend::{ATTEND_BLOCK, AttendBlock, load_key, store_key};
 pub use dtype::Type;
+#[cfg(feature = "train")]
+pub use gemm::gemm_bytes;
 pub use isa::Isa;
+pub use mat::Mat;
 pub use table::Kernels;
 pub use tile::TileMut;

@@ -6,6 +6,8 @@
 
 use crate::act::ActQ8;
 use crate::attend::AttendBlock;
+#[cfg(feature = "train")]
+use crate::mat::Mat;
 use crate::{Isa, TileMut, Type, scalar};
 #[cfg(target_arch = "x86_64")]
 use crate::{avx2, avx512, avxvnni};
@@ -42,6 +44,10 @@ pub type Attend = unsafe fn(&mut AttendBlock);
 /// `(max, sum, out, max2, sum2, out2)`.
 pub type AttendMerge = unsafe fn(&mut [f32], &mut [f32], &mut [f32], &[f32], &[f32], &[f32]);
 
+/// `(a, b, accumulate, c, scratch)`.
+#[cfg(feature = "train")]
+pub type Gemm = unsafe fn(&Mat, &Mat, bool, &mut TileMut, &mut [f32]);
+
 /// A kernel, by its signature. To call one is sound when the CPU has its level and the slices have the
 /// lengths that the method of [`Kernels`] with the operation's name demands.
 #[derive(Clone, Copy)]
@@ -62,6 +68,8 @@ pub enum Func {
     Rope(Rope),
     Attend(Attend),
     AttendMerge(AttendMerge),
+    #[cfg(feature = "train")]
+    Gemm(Gemm),
 }
 
 /// One row of the list.
@@ -97,6 +105,8 @@ const LISTS: &[&[Entry]] = &[
     scalar::attend::ENTRIES,
     scalar::dequantize::ENTRIES,
     scalar::dequantize::FLOAT_ENTRIES,
+    #[cfg(feature = "train")]
+    scalar::gemm::ENTRIES,
     scalar::matmul_f32::ENTRIES,
     scalar::matmul_q8::ENTRIES,
     scalar::norm::ENTRIES,
@@ -113,10 +123,14 @@ const LISTS: &[&[Entry]] = &[
     avx2::quantize_act::ENTRIES,
     #[cfg(target_arch = "x86_64")]
     avx2::lanes::ENTRIES,
+    #[cfg(all(target_arch = "x86_64", feature = "train"))]
+    avx2::lanes::TRAIN_ENTRIES,
     #[cfg(target_arch = "x86_64")]
     avxvnni::matmul_q8::ENTRIES,
     #[cfg(target_arch = "x86_64")]
     avx512::lanes::ENTRIES,
+    #[cfg(all(target_arch = "x86_64", feature = "train"))]
+    avx512::lanes::TRAIN_ENTRIES,
     #[cfg(target_arch = "x86_64")]
     avx512::matmul_q8::ENTRIES,
 ];
@@ -131,7 +145,7 @@ pub(crate) type Slots<F> = [Option<F>; Type::COUNT];
 
 /// Declares [`Kernels`]: a slot per operation and type, filled from the list by the operation's name.
 macro_rules! kernels {
-    ($($op:ident: $signature:ident,)*) => {
+    ($($(#[$on:meta])? $op:ident: $signature:ident,)*) => {
         /// The kernels of one level: for each operation and type the function of the highest level that
         /// the cap allows.
         ///
@@ -140,7 +154,7 @@ macro_rules! kernels {
         #[derive(Clone)]
         pub struct Kernels {
             pub(crate) isa: Isa,
-            $(pub(crate) $op: Slots<$signature>,)*
+            $($(#[$on])? pub(crate) $op: Slots<$signature>,)*
         }
 
         impl Kernels {
@@ -149,11 +163,11 @@ macro_rules! kernels {
                 if !isa.available() {
                     return None;
                 }
-                let mut kernels = Kernels { isa, $($op: [None; Type::COUNT],)* };
+                let mut kernels = Kernels { isa, $($(#[$on])? $op: [None; Type::COUNT],)* };
                 for entry in entries().filter(|entry| entry.isa <= isa) {
                     let ty = entry.ty as usize;
                     match (entry.op, entry.func) {
-                        $((stringify!($op), Func::$signature(f)) => kernels.$op[ty] = Some(f),)*
+                        $($(#[$on])? (stringify!($op), Func::$signature(f)) => kernels.$op[ty] = Some(f),)*
                         (op, _) => unreachable!("`{op}` is not an operation of that signature"),
                     }
                 }
@@ -163,7 +177,7 @@ macro_rules! kernels {
             /// Whether there is a kernel for that operation and type; F32 for operations without one.
             pub fn has(&self, op: &str, ty: Type) -> bool {
                 match op {
-                    $(stringify!($op) => self.$op[ty as usize].is_some(),)*
+                    $($(#[$on])? stringify!($op) => self.$op[ty as usize].is_some(),)*
                     _ => false,
                 }
             }
@@ -196,6 +210,8 @@ kernels! {
     rope_neox: Rope,
     attend: Attend,
     attend_merge: AttendMerge,
+    #[cfg(feature = "train")]
+    gemm: Gemm,
 }
 
 /// The function of a slot, or a panic that names what is missing.

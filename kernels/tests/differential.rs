@@ -59,6 +59,19 @@ fn shapes(entry: &Entry) -> Vec<Shape> {
                 }
             }
         }
+        #[cfg(feature = "train")]
+        Func::Gemm(_) => {
+            for k in [0, 1, 7, 8, 9, 33, 64] {
+                for (rows, tokens) in [(1, 1), (3, 14), (31, 6), (32, 13), (33, 15), (64, 29), (16, 7), (8, 0), (0, 2)]
+                {
+                    add(k, rows, tokens);
+                }
+            }
+            // Beyond one block along each side.
+            for (k, rows, tokens) in [(259, 35, 20), (1031, 19, 17), (9, 1100, 20), (11, 20, 400), (300, 530, 200)] {
+                add(k, rows, tokens);
+            }
+        }
         _ => lengths().for_each(|k| add(k, 1, 3)),
     }
     shapes.dedup_by_key(|s| format!("{:?}", s.fit(entry)));

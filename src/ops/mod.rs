@@ -6,6 +6,8 @@
 pub mod activation;
 pub mod attend;
 pub mod elementwise;
+#[cfg(feature = "train")]
+pub mod gemm;
 pub mod matmul;
 pub mod norm;
 pub mod rope;

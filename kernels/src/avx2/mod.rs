@@ -8,3 +8,4 @@ pub(crate) mod rows;
 mod simd;
 
 pub use simd::Avx2;
+pub(crate) use simd::transpose;

@@ -159,6 +159,19 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn prefetch(self, x: *const f32) {
+        cpu!(_mm_prefetch::<_MM_HINT_T0>(x.cast()))
+    }
+    #[inline(always)]
+    fn transpose(self, rows: [&[f32; 8]; 8]) -> [__m256; 8] {
+        cpu!(transpose(rows))
+    }
+    #[inline(always)]
+    fn store_eight(self, x: &mut [f32; 8], v: __m256) {
+        cpu!(_mm256_storeu_ps(x.as_mut_ptr(), v))
+    }
+
+    #[inline(always)]
     fn sum(self, lanes: Lanes<Self>) -> f32 {
         cpu!({
             let eight = _mm256_add_ps(lanes[0], lanes[1]);
@@ -192,4 +205,30 @@ impl Simd for Avx2 {
             _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)))
         })
     }
+}
+
+/// Eight rows of eight as eight columns: exchanged in quarters, then pairs, then singly.
+#[target_feature(enable = "avx")]
+#[inline]
+pub fn transpose(rows: [&[f32; 8]; 8]) -> [__m256; 8] {
+    let mut v = [_mm256_setzero_ps(); 8];
+    for i in 0..4 {
+        // Row i beside row i + 4, first their low halves, then their high ones.
+        let half = |at: usize| {
+            let (low, high): (*const f32, *const f32) = (rows[i].as_ptr(), rows[i + 4].as_ptr());
+            // SAFETY: both rows have eight elements, and `at` is 0 or 4.
+            unsafe { _mm256_set_m128(_mm_loadu_ps(high.add(at)), _mm_loadu_ps(low.add(at))) }
+        };
+        (v[i], v[i + 4]) = (half(0), half(4));
+    }
+    let mut columns = v;
+    for i in [0, 4] {
+        let (a, b) = (_mm256_unpacklo_ps(v[i], v[i + 1]), _mm256_unpacklo_ps(v[i + 2], v[i + 3]));
+        columns[i] = _mm256_shuffle_ps::<0x44>(a, b);
+        columns[i + 1] = _mm256_shuffle_ps::<0xee>(a, b);
+        let (a, b) = (_mm256_unpackhi_ps(v[i], v[i + 1]), _mm256_unpackhi_ps(v[i + 2], v[i + 3]));
+        columns[i + 2] = _mm256_shuffle_ps::<0x44>(a, b);
+        columns[i + 3] = _mm256_shuffle_ps::<0xee>(a, b);
+    }
+    columns
 }

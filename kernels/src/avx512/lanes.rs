@@ -4,8 +4,11 @@
 //! streams eight weight rows at once.
 
 use super::Avx512;
+#[cfg(feature = "train")]
+use crate::lanes::gemm;
 use crate::lanes::{activation, attend, matmul_f32, norm, rope, softmax, stored, vector};
 use crate::table::{Entry, Func};
 use crate::{Isa, Type};
 
 entries! { Avx512, Avx512, "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni", tile: 4, 6, 8 }
+entries! { train: Avx512, Avx512, "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni", product: 14, 2 }

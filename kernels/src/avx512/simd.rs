@@ -150,6 +150,19 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn prefetch(self, x: *const f32) {
+        cpu!(_mm_prefetch::<_MM_HINT_T0>(x.cast()))
+    }
+    #[inline(always)]
+    fn transpose(self, rows: [&[f32; 8]; 8]) -> [__m256; 8] {
+        cpu!(crate::avx2::transpose(rows))
+    }
+    #[inline(always)]
+    fn store_eight(self, x: &mut [f32; 8], v: __m256) {
+        cpu!(_mm256_storeu_ps(x.as_mut_ptr(), v))
+    }
+
+    #[inline(always)]
     fn sum(self, lanes: Lanes<Self>) -> f32 {
         cpu!({
             let x = lanes[0];

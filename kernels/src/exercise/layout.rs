@@ -133,6 +133,14 @@ impl Layout {
                 l.floats(Change, &[Maxima, Positive], 4 * tokens);
                 l.floats(Change, &[unit], vector * tokens);
             }
+            #[cfg(feature = "train")]
+            Func::Gemm(_) => {
+                l.floats(Read, &[unit], vector * tokens);
+                l.floats(Read, &[unit], vector * rows);
+                let (access, content) = if shape.other { (Change, unit) } else { (Write, Empty) };
+                l.floats(access, &[content], (rows + MARGIN) * tokens * 4);
+                l.floats(Scratch, &[Empty], 4 * crate::gemm::SCRATCH);
+            }
             Func::AttendMerge(_) => {
                 l.floats(Change, &[Maxima, Positive], 4 * tokens);
                 l.floats(Change, &[unit], vector * tokens);

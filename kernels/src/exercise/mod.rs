@@ -9,6 +9,8 @@ mod fill;
 mod layout;
 pub mod peak;
 
+#[cfg(feature = "train")]
+use crate::Mat;
 use crate::act::ActQ8;
 use crate::attend::{ATTEND_BLOCK, AttendBlock};
 use crate::table::{Entry, Func};
@@ -30,7 +32,8 @@ pub struct Shape {
     /// By how many elements each slice misses a multiple of 64 bytes.
     pub skew: usize,
     /// The other way of operations that have two: LayerNorm without bias, rope of half
-    /// the head, attention with a soft cap and rows that see unlike positions.
+    /// the head, attention with a soft cap and rows that see unlike positions, `gemm` with its first operand transposed
+    /// and on top of what is there (else the second is, and it starts anew).
     pub other: bool,
 }
 
@@ -58,10 +61,14 @@ pub fn usual_shapes(entry: &Entry) -> &'static [Shape] {
     }
     const PRODUCT: &[Shape] = &[shape(2048, 2048, 1), shape(2048, 512, 64)];
     const ATTEND: &[Shape] = &[shape(64, ATTEND_BLOCK, 3), shape(64, ATTEND_BLOCK, 48), shape(256, ATTEND_BLOCK, 48)];
+    #[cfg(feature = "train")]
+    const GEMM: &[Shape] = &[shape(32, 64, 64), shape(256, 688, 256)];
     const VECTOR: &[Shape] = &[shape(4096, 1, 1)];
     match entry.func {
         Func::MatmulQ8(_) | Func::MatmulF32(_) => PRODUCT,
         Func::Attend(_) => ATTEND,
+        #[cfg(feature = "train")]
+        Func::Gemm(_) => GEMM,
         _ => VECTOR,
     }
 }
@@ -167,6 +174,8 @@ impl<'a> Exercise<'a> {
         (match (self.entry.func, self.entry.op) {
             (Func::MatmulQ8(_) | Func::MatmulF32(_), _) => 2 * k * rows * tokens,
             (Func::Attend(_), _) => (4 * k + 3) * rows * tokens,
+            #[cfg(feature = "train")]
+            (Func::Gemm(_), _) => 2 * k * rows * tokens,
             (Func::AttendMerge(_), _) => 3 * k * tokens,
             (Func::RmsNorm(_), _) => 4 * k,
             (Func::LayerNorm(_), _) => 7 * k,
@@ -264,6 +273,16 @@ impl<'a> Exercise<'a> {
                         sum,
                         out,
                     });
+                }
+                #[cfg(feature = "train")]
+                Func::Gemm(f) => {
+                    args!(a, b, c, scratch);
+                    let (a, b) = if other {
+                        (Mat::new(a, k, tokens, tokens).t(), Mat::new(b, k, rows, rows))
+                    } else {
+                        (Mat::new(a, tokens, k, k), Mat::new(b, rows, k, k).t())
+                    };
+                    f(&a, &b, other, &mut window(c, rows, tokens).cols_mut(layout::margin(rows)), scratch);
                 }
                 Func::AttendMerge(f) => {
                     args!(max, sum, out, max2, sum2, out2);

@@ -14,15 +14,21 @@ mod twins;
 
 pub mod activation;
 pub mod attend;
+#[cfg(feature = "train")]
+pub mod gemm;
 mod map;
 pub mod math;
 pub mod matmul_f32;
 pub mod norm;
+#[cfg(feature = "train")]
+mod pack;
 mod reduce;
 pub mod rope;
 pub mod softmax;
 pub mod stored;
 pub mod vector;
+
+use core::arch::x86_64::__m256;
 
 /// A CPU level's arithmetic on one register of f32. A value of the type proves that the CPU has the level.
 ///
@@ -85,6 +91,13 @@ pub trait Simd: Copy {
     fn swap_pairs(self, x: Self::V) -> Self::V;
     /// `a * b - c` in even lanes, `a * b + c` in odd ones.
     fn mul_subadd(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+
+    /// Asks for a line of the cache.
+    fn prefetch(self, x: *const f32);
+    /// Eight rows of eight as eight columns.
+    fn transpose(self, rows: [&[f32; 8]; 8]) -> [__m256; 8];
+    /// The way back of eight elements.
+    fn store_eight(self, x: &mut [f32; 8], v: __m256);
 
     /// Sixteen lanes added in the order of [`crate::order`].
     fn sum(self, lanes: Lanes<Self>) -> f32;

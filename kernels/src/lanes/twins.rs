@@ -17,6 +17,9 @@ macro_rules! twin {
     ($cpu:tt, AttendMerge, $f:path) => {
         twin!($cpu, fn(m: &mut [f32], s: &mut [f32], o: &mut [f32], m2: &[f32], s2: &[f32], o2: &[f32]), $f)
     };
+    ($cpu:tt, Gemm, $f:path) => {
+        twin!($cpu, fn(a: &crate::Mat, b: &crate::Mat, acc: bool, c: &mut crate::TileMut, scratch: &mut [f32]), $f)
+    };
     (($token:ident, $features:literal), fn($($arg:ident: $ty:ty),*) $(-> $ret:ty)?, $f:path) => {{
         #[target_feature(enable = $features)]
         fn twin($($arg: $ty),*) $(-> $ret)? {
@@ -31,7 +34,7 @@ macro_rules! twin {
 /// single activation row.
 macro_rules! entries {
     ($token:ident, $isa:ident, $features:literal, tile: $rows:literal, $tokens:literal, $alone:literal) => {
-        entries! { ($token, $features), $isa,
+        entries! { ENTRIES, ($token, $features), $isa,
             silu F32 Unary activation::silu;
             gelu F32 Unary activation::gelu;
             gelu_erf F32 Unary activation::gelu_erf;
@@ -59,9 +62,16 @@ macro_rules! entries {
             dot F32 Dot vector::dot;
         }
     };
-    ($cpu:tt, $isa:ident, $($op:ident $ty:ident $signature:ident $f:path;)*) => {
+    // What training alone needs; `product`: rows and sixteens of columns of the tile of `gemm.rs`.
+    (train: $token:ident, $isa:ident, $features:literal, product: $rows:literal, $groups:literal) => {
+        #[cfg(feature = "train")]
+        entries! { TRAIN_ENTRIES, ($token, $features), $isa,
+            gemm F32 Gemm gemm::gemm::<_, $rows, $groups>;
+        }
+    };
+    ($list:ident, $cpu:tt, $isa:ident, $($op:ident $ty:ident $signature:ident $f:path;)*) => {
         /// The operations of [`crate::lanes`], at this level.
-        pub const ENTRIES: &[Entry] = &[
+        pub const $list: &[Entry] = &[
             $(Entry::new(stringify!($op), Type::$ty, Isa::$isa, Func::$signature(twin!($cpu, $signature, $f))),)*
         ];
     };

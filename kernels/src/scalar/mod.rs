@@ -3,6 +3,8 @@
 pub mod activation;
 pub mod attend;
 pub mod dequantize;
+#[cfg(feature = "train")]
+pub mod gemm;
 pub mod matmul_f32;
 pub mod matmul_q8;
 pub mod norm;
