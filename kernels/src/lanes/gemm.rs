@@ -43,7 +43,7 @@ pub fn gemm<S: Simd, const ROWS: usize, const GROUPS: usize>(
                     let b = &b_packed[j * width * steps..][..width * steps];
                     for (i, row) in (row0..row1).step_by(ROWS).enumerate() {
                         let a = &a_packed[i * ROWS * steps..][..ROWS * steps];
-                        place::<S, ROWS, GROUPS>(s, (a, b), load, (row, col), c);
+                        place::<S, ROWS, GROUPS>(s, a, b, load, (row, col), c);
                     }
                 }
             }
@@ -71,14 +71,15 @@ fn pack_columns<S: Simd, const GROUPS: usize>(
 #[inline(always)]
 fn place<S: Simd, const ROWS: usize, const GROUPS: usize>(
     s: S,
-    panels: (&[f32], &[f32]),
+    a: &[f32],
+    b: &[f32],
     load: bool,
     (row, col): (usize, usize),
     c: &mut TileMut,
 ) {
     let (rows, cols) = (ROWS.min(c.rows() - row), (16 * GROUPS).min(c.cols() - col));
     if (rows, cols) == (ROWS, 16 * GROUPS) {
-        return tile::<S, ROWS, GROUPS>(s, panels, load, (row, col), c);
+        return tile::<S, ROWS, GROUPS>(s, a, b, load, row, col, c);
     }
     let mut whole = [[[0.0; 16]; GROUPS]; ROWS];
     let whole = whole.as_flattened_mut().as_flattened_mut();
@@ -87,24 +88,27 @@ fn place<S: Simd, const ROWS: usize, const GROUPS: usize>(
             edge[..cols].copy_from_slice(&c.row_mut(row + i)[col..][..cols]);
         }
     }
-    tile::<S, ROWS, GROUPS>(s, panels, load, (0, 0), &mut TileMut::new(whole, ROWS, 16 * GROUPS));
+    tile::<S, ROWS, GROUPS>(s, a, b, load, 0, 0, &mut TileMut::new(whole, ROWS, 16 * GROUPS));
     for (i, edge) in whole.chunks_exact(16 * GROUPS).take(rows).enumerate() {
         c.row_mut(row + i)[col..][..cols].copy_from_slice(&edge[..cols]);
     }
 }
 
-/// A whole tile: machine code once for a level.
+/// A whole tile: machine code once for a level. Its arguments stay in registers; pairs of them, read back as one, would wait until
+/// the last tile's stores are done.
 #[inline(never)]
 fn tile<S: Simd, const ROWS: usize, const GROUPS: usize>(
     s: S,
-    (a, b): (&[f32], &[f32]),
+    a: &[f32],
+    b: &[f32],
     load: bool,
-    (row, col): (usize, usize),
+    row: usize,
+    col: usize,
     c: &mut TileMut,
 ) {
     s.apart(
         #[inline(always)]
-        || {
+        move || {
             let (c, stride) = c.place_mut(row..row + ROWS, col..col + 16 * GROUPS);
             for i in 0..ROWS {
                 for g in 0..GROUPS {
