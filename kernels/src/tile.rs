@@ -53,6 +53,7 @@ impl<'a, R> TileMut<'a, R> {
     }
 
     /// Where the rows and columns of the given ranges, not empty, lie: their first element and the distance of rows. Panics when out of range.
+    #[cfg(feature = "train")]
     #[inline(always)]
     pub(crate) fn place_mut(&mut self, rows: Range<usize>, cols: Range<usize>) -> (*mut R, usize) {
         assert!(rows.start < rows.end && rows.end <= self.rows);
