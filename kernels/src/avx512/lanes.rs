@@ -5,6 +5,8 @@
 
 use super::Avx512;
 use crate::lanes::{activation, attend, matmul_f32, norm, rope, softmax, stored, vector};
+#[cfg(feature = "train")]
+use crate::lanes::{clip, loss, optim};
 use crate::table::{Entry, Func};
 use crate::{Isa, Type};
 

@@ -17,6 +17,25 @@ macro_rules! twin {
     ($cpu:tt, AttendMerge, $f:path) => {
         twin!($cpu, fn(m: &mut [f32], s: &mut [f32], o: &mut [f32], m2: &[f32], s2: &[f32], o2: &[f32]), $f)
     };
+    ($cpu:tt, Reduce, $f:path) => { twin!($cpu, fn(x: &[f32]) -> f32, $f) };
+    ($cpu:tt, Clamp, $f:path) => { twin!($cpu, fn(x: &mut [f32], scale: f32, limit: f32), $f) };
+    ($cpu:tt, MseGrad, $f:path) => { twin!($cpu, fn(p: &[f32], t: &[f32], scale: f32, g: &mut [f32]), $f) };
+    ($cpu:tt, CrossEntropy, $f:path) => {
+        twin!($cpu, fn(x: crate::loss::Logits, t: crate::loss::Target, by: &crate::loss::Weighting) -> crate::loss::RowLoss, $f)
+    };
+    ($cpu:tt, Sgd, $f:path) => {
+        twin!($cpu, fn(w: &mut [f32], g: &mut [f32], b: &mut [f32], step: &crate::optim::SgdStep), $f)
+    };
+    ($cpu:tt, Adam, $f:path) => {
+        twin!($cpu, fn(w: &mut [f32], g: &mut [f32], m: &mut [f32], v: &mut [f32], step: &crate::optim::AdamStep), $f)
+    };
+    ($cpu:tt, Adam8, $f:path) => {
+        twin!(
+            $cpu,
+            fn(w: &mut [f32], g: &mut [f32], m: &mut [u8], v: &mut [u8], k: &mut [f32], step: &crate::optim::AdamStep),
+            $f
+        )
+    };
     (($token:ident, $features:literal), fn($($arg:ident: $ty:ty),*) $(-> $ret:ty)?, $f:path) => {{
         #[target_feature(enable = $features)]
         fn twin($($arg: $ty),*) $(-> $ret)? {
@@ -57,12 +76,20 @@ macro_rules! entries {
             scale F32 Scaled vector::scale;
             axpy F32 Axpy vector::axpy;
             dot F32 Dot vector::dot;
+            #[cfg(feature = "train")] mse F32 Dot loss::mse;
+            #[cfg(feature = "train")] mse_grad F32 MseGrad loss::mse_grad;
+            #[cfg(feature = "train")] cross_entropy F32 CrossEntropy loss::cross_entropy;
+            #[cfg(feature = "train")] sum_squares F32 Reduce clip::sum_squares;
+            #[cfg(feature = "train")] clamp F32 Clamp clip::clamp;
+            #[cfg(feature = "train")] sgd F32 Sgd optim::sgd;
+            #[cfg(feature = "train")] adam F32 Adam optim::adam;
+            #[cfg(feature = "train")] adam8 F32 Adam8 optim::adam8;
         }
     };
-    ($cpu:tt, $isa:ident, $($op:ident $ty:ident $signature:ident $f:path;)*) => {
+    ($cpu:tt, $isa:ident, $($(#[$cfg:meta])* $op:ident $ty:ident $signature:ident $f:path;)*) => {
         /// The operations of [`crate::lanes`], at this level.
         pub const ENTRIES: &[Entry] = &[
-            $(Entry::new(stringify!($op), Type::$ty, Isa::$isa, Func::$signature(twin!($cpu, $signature, $f))),)*
+            $($(#[$cfg])* Entry::new(stringify!($op), Type::$ty, Isa::$isa, Func::$signature(twin!($cpu, $signature, $f))),)*
         ];
     };
 }
