@@ -92,9 +92,8 @@ const fn signed() -> [f32; 256] {
 fn rank(decades: &[Decade; DECADES], x: f32, least: f32) -> f32 {
     let (mut slope, mut offset) = (0.0, least);
     for decade in decades {
-        if !(x - decade.from < 0.0) {
-            (slope, offset) = (decade.slope, decade.offset);
-        }
+        let below = x - decade.from < 0.0;
+        (slope, offset) = if below { (slope, offset) } else { (decade.slope, decade.offset) };
     }
     (x.mul_add(slope, offset) + ROUND) - ROUND
 }
@@ -146,7 +145,7 @@ mod tests {
                 assert!(f64::from((signed - x).abs()) <= 0.501 * part((1 << decade) as f64), "{x} {signed}");
                 assert!(f64::from((unsigned - x).abs()) <= 0.501 * part((2 << decade) as f64), "{x} {unsigned}");
             }
-            assert_eq!(encode_signed(-x), (254 - u16::from(encode_signed(x))).max(0) as u8);
+            assert_eq!(encode_signed(-x), 254 - encode_signed(x));
         }
         assert_eq!((encode_unsigned(1e-30), encode_signed(1e-30)), (1, 127));
     }

@@ -27,7 +27,8 @@ pub struct SgdStep<R = f32> {
     pub nesterov: bool,
 }
 
-/// One step of Adam: `m += rest1 * (g - m); v = beta2 * v + rest2 * g^2; w = keep * w - rate * m / (root * sqrt(v) + eps)`.
+/// One step of Adam: `m += rest1 * (g - m); v = beta2 * v + rest2 * g^2; w -= decay * w;
+/// w -= rate * m / (root * sqrt(v) + eps)`.
 #[derive(Clone, Copy, Debug)]
 pub struct AdamStep<R = f32> {
     /// What is done to the gradient first.
@@ -44,6 +45,6 @@ pub struct AdamStep<R = f32> {
     pub eps: R,
     /// The learning rate over the first moment's bias, `1 - beta1^t`.
     pub rate: R,
-    /// `1 - learning rate * decay`: decay that bypasses the moments.
-    pub keep: R,
+    /// The learning rate times the decay that bypasses the moments. Taken away as a product, because 1 less it would round.
+    pub decay: R,
 }

@@ -27,9 +27,10 @@ use std::time::Instant;
 pub struct Shape {
     /// Elements of a vector or of a weight row; of a head, for rope and attention.
     pub k: usize,
-    /// Weight rows of a product; positions of attention, at most [`ATTEND_BLOCK`].
+    /// Weight rows of a product; positions of attention, at most [`ATTEND_BLOCK`]. More than one is label smoothing of
+    /// a loss, and Nesterov's momentum of an optimizer.
     pub rows: usize,
-    /// Activation rows of a product; query vectors of attention.
+    /// Activation rows of a product; query vectors of attention. Of a loss, modulo 3, whether and where its gradient goes.
     pub tokens: usize,
     /// By how many elements each slice misses a multiple of 64 bytes.
     pub skew: usize,
@@ -356,7 +357,7 @@ fn adam_step(other: bool) -> AdamStep {
         root: 1.25,
         eps: 1e-8,
         rate: 0.02,
-        keep: 0.999,
+        decay: 0.001,
     }
 }
 

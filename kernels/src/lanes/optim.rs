@@ -120,7 +120,7 @@ struct Adam<S: Simd> {
     root: S::V,
     eps: S::V,
     rate: S::V,
-    keep: S::V,
+    decay: S::V,
 }
 
 impl<S: Simd> Adam<S> {
@@ -135,7 +135,7 @@ impl<S: Simd> Adam<S> {
             root: s.splat(step.root),
             eps: s.splat(step.eps),
             rate: s.splat(-step.rate),
-            keep: s.splat(step.keep),
+            decay: s.splat(-step.decay),
         }
     }
 
@@ -146,7 +146,7 @@ impl<S: Simd> Adam<S> {
         let m = s.mul_add(self.rest1, s.sub(g, m), m);
         let v = s.mul_add(s.mul(self.rest2, g), g, s.mul(self.beta2, v));
         let along = s.div(m, s.mul_add(s.sqrt(v), self.root, self.eps));
-        (s.mul_add(self.rate, along, s.mul(self.keep, w)), [m, v])
+        (s.mul_add(self.rate, along, s.mul_add(self.decay, w, w)), [m, v])
     }
 
     /// A block whose moments are codes.

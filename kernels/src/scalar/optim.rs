@@ -63,7 +63,7 @@ fn adam1<R: Real>(w: R, g: R, m: R, v: R, step: &AdamStep<R>) -> (R, R, R) {
     let m = step.rest1.mul_add(g - m, m);
     let v = (step.rest2 * g).mul_add(g, step.beta2 * v);
     let along = m / v.sqrt().mul_add(step.root, step.eps);
-    ((-step.rate).mul_add(along, step.keep * w), m, v)
+    ((-step.rate).mul_add(along, (-step.decay).mul_add(w, w)), m, v)
 }
 
 /// [`Intake`].
