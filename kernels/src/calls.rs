@@ -6,7 +6,11 @@
 use crate::act::{ACT_BLOCK, ActQ8, panel_bytes};
 use crate::attend::AttendBlock;
 #[cfg(feature = "train")]
+use crate::loss::{Logits, RowLoss, Target, Weighting};
+#[cfg(feature = "train")]
 use crate::mat::Mat;
+#[cfg(feature = "train")]
+use crate::optim::{AdamStep, SgdStep};
 use crate::table::{Kernels, found};
 use crate::{Isa, TileMut, Type};
 
@@ -205,5 +209,72 @@ impl Kernels {
         assert!(scratch.len() >= crate::gemm_bytes());
         let scratch = crate::gemm::aligned(scratch);
         call!(self.gemm[Type::F32](&a, &b, accumulate, c, scratch))
+    }
+}
+
+#[cfg(feature = "train")]
+impl Kernels {
+    /// The sum of `(p - t)^2`; of one length.
+    pub fn mse(&self, p: &[f32], t: &[f32]) -> f32 {
+        assert_eq!(p.len(), t.len());
+        call!(self.mse[Type::F32](p, t))
+    }
+
+    /// `g = (p - t) * scale`; all of one length.
+    pub fn mse_grad(&self, p: &[f32], t: &[f32], scale: f32, g: &mut [f32]) {
+        assert_eq!(p.len(), g.len());
+        assert_eq!(t.len(), g.len());
+        call!(self.mse_grad[Type::F32](p, t, scale, g))
+    }
+
+    /// The cross-entropy of one row of logits, of which there is at least one, and its gradient if [`Logits`] wants it. The
+    /// class is one of them, a distribution has as many.
+    pub fn cross_entropy(&self, logits: Logits, target: Target, weighting: &Weighting) -> RowLoss {
+        let classes = logits.read().len();
+        if let Logits::To(_, g) = &logits {
+            assert_eq!(g.len(), classes);
+        }
+        match target {
+            Target::Class(class) => assert!(class < classes),
+            Target::Distribution(t) => assert!(classes > 0 && t.len() == classes),
+        }
+        call!(self.cross_entropy[Type::F32](logits, target, weighting))
+    }
+
+    /// The sum of `x^2`.
+    pub fn sum_squares(&self, x: &[f32]) -> f32 {
+        call!(self.sum_squares[Type::F32](x))
+    }
+
+    /// `x = clamp(x * scale, -limit, limit)`; a NaN stays one.
+    pub fn clamp(&self, x: &mut [f32], scale: f32, limit: f32) {
+        call!(self.clamp[Type::F32](x, scale, limit))
+    }
+
+    /// One [`SgdStep`], and `g = 0`; of one length, but `b` is empty where there is no momentum.
+    pub fn sgd(&self, w: &mut [f32], g: &mut [f32], b: &mut [f32], step: &SgdStep) {
+        assert_eq!(g.len(), w.len());
+        assert!(b.is_empty() || b.len() == w.len());
+        call!(self.sgd[Type::F32](w, g, b, step))
+    }
+
+    /// One [`AdamStep`], and `g = 0`; of one length.
+    pub fn adam(&self, w: &mut [f32], g: &mut [f32], m: &mut [f32], v: &mut [f32], step: &AdamStep) {
+        assert!(g.len() == w.len() && m.len() == w.len() && v.len() == w.len());
+        call!(self.adam[Type::F32](w, g, m, v, step))
+    }
+
+    /// The same with moments as codes of 8 bits (see [`crate::dynamic`]), and two scales for each block of them, also the last
+    /// that is not whole: those of `m` and of `v`.
+    pub fn adam8(
+        &self,
+        w: &mut [f32],
+        g: &mut [f32],
+        (m, v, scales): (&mut [u8], &mut [u8], &mut [f32]),
+        step: &AdamStep,
+    ) {
+        assert!(g.len() == w.len() && m.len() == w.len() && v.len() == w.len());
+        assert_eq!(scales.len(), 2 * w.len().div_ceil(crate::dynamic::BLOCK));
+        call!(self.adam8[Type::F32](w, g, m, v, scales, step))
     }
 }

@@ -22,12 +22,18 @@ pub mod avxvnni;
 pub mod blocks;
 mod calls;
 pub mod dtype;
+#[cfg(feature = "train")]
+pub mod dynamic;
 pub mod exercise;
 #[cfg(feature = "train")]
 pub mod gemm;
 pub mod isa;
+#[cfg(feature = "train")]
+pub mod loss;
 pub mod mat;
 pub mod math;
+#[cfg(feature = "train")]
+pub mod optim;
 pub mod order;
 pub mod real;
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, unused_imports, unused_macros))]

@@ -47,6 +47,13 @@ pub fn greater<R: Real>(a: R, b: R) -> R {
     if a > b { a } else { b }
 }
 
+/// The lesser of two, the second unless the first is less.
+#[cfg(feature = "train")]
+#[inline(always)]
+pub fn lesser<R: Real>(a: R, b: R) -> R {
+    if a < b { a } else { b }
+}
+
 /// Sixteen lanes folded in halves.
 #[inline(always)]
 fn fold<R: Real>(mut lanes: [R; LANES], f: impl Fn(R, R) -> R) -> R {

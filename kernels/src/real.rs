@@ -29,6 +29,8 @@ pub trait Real:
     fn sqrt(self) -> Self;
     /// e to the power `self`.
     fn exp(self) -> Self;
+    /// Natural logarithm.
+    fn ln(self) -> Self;
     /// Hyperbolic tangent.
     fn tanh(self) -> Self;
     /// `self / (1 + exp(-self))`.
@@ -57,6 +59,9 @@ impl Real for f32 {
     }
     fn exp(self) -> f32 {
         math::exp(self)
+    }
+    fn ln(self) -> f32 {
+        libm::logf(self)
     }
     fn tanh(self) -> f32 {
         math::tanh(self)
@@ -87,6 +92,9 @@ impl Real for f64 {
     }
     fn exp(self) -> f64 {
         libm::exp(self)
+    }
+    fn ln(self) -> f64 {
+        libm::log(self)
     }
     fn tanh(self) -> f64 {
         libm::tanh(self)

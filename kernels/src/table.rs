@@ -7,7 +7,11 @@
 use crate::act::ActQ8;
 use crate::attend::AttendBlock;
 #[cfg(feature = "train")]
+use crate::loss::{Logits, RowLoss, Target, Weighting};
+#[cfg(feature = "train")]
 use crate::mat::Mat;
+#[cfg(feature = "train")]
+use crate::optim::{AdamStep, SgdStep};
 use crate::{Isa, TileMut, Type, scalar};
 #[cfg(target_arch = "x86_64")]
 use crate::{avx2, avx512, avxvnni};
@@ -47,6 +51,27 @@ pub type AttendMerge = unsafe fn(&mut [f32], &mut [f32], &mut [f32], &[f32], &[f
 /// `(a, b, accumulate, c, scratch)`.
 #[cfg(feature = "train")]
 pub type Gemm = unsafe fn(&Mat, &Mat, bool, &mut TileMut, &mut [f32]);
+/// `(x)`, to one number.
+#[cfg(feature = "train")]
+pub type Reduce = unsafe fn(&[f32]) -> f32;
+/// `(x, scale, limit)`.
+#[cfg(feature = "train")]
+pub type Clamp = unsafe fn(&mut [f32], f32, f32);
+/// `(p, t, scale, g)`.
+#[cfg(feature = "train")]
+pub type MseGrad = unsafe fn(&[f32], &[f32], f32, &mut [f32]);
+/// `(logits, target, weighting)`.
+#[cfg(feature = "train")]
+pub type CrossEntropy = unsafe fn(Logits, Target, &Weighting) -> RowLoss;
+/// `(w, g, b, step)`.
+#[cfg(feature = "train")]
+pub type Sgd = unsafe fn(&mut [f32], &mut [f32], &mut [f32], &SgdStep);
+/// `(w, g, m, v, step)`.
+#[cfg(feature = "train")]
+pub type Adam = unsafe fn(&mut [f32], &mut [f32], &mut [f32], &mut [f32], &AdamStep);
+/// `(w, g, m, v, scales, step)`.
+#[cfg(feature = "train")]
+pub type Adam8 = unsafe fn(&mut [f32], &mut [f32], &mut [u8], &mut [u8], &mut [f32], &AdamStep);
 
 /// A kernel, by its signature. To call one is sound when the CPU has its level and the slices have the
 /// lengths that the method of [`Kernels`] with the operation's name demands.
@@ -70,6 +95,20 @@ pub enum Func {
     AttendMerge(AttendMerge),
     #[cfg(feature = "train")]
     Gemm(Gemm),
+    #[cfg(feature = "train")]
+    Reduce(Reduce),
+    #[cfg(feature = "train")]
+    Clamp(Clamp),
+    #[cfg(feature = "train")]
+    MseGrad(MseGrad),
+    #[cfg(feature = "train")]
+    CrossEntropy(CrossEntropy),
+    #[cfg(feature = "train")]
+    Sgd(Sgd),
+    #[cfg(feature = "train")]
+    Adam(Adam),
+    #[cfg(feature = "train")]
+    Adam8(Adam8),
 }
 
 /// One row of the list.
@@ -115,6 +154,12 @@ const LISTS: &[&[Entry]] = &[
     scalar::rope::ENTRIES,
     scalar::softmax::ENTRIES,
     scalar::vector::ENTRIES,
+    #[cfg(feature = "train")]
+    scalar::clip::ENTRIES,
+    #[cfg(feature = "train")]
+    scalar::loss::ENTRIES,
+    #[cfg(feature = "train")]
+    scalar::optim::ENTRIES,
     #[cfg(target_arch = "x86_64")]
     avx2::matmul_q8::ENTRIES,
     #[cfg(target_arch = "x86_64")]
@@ -145,7 +190,7 @@ pub(crate) type Slots<F> = [Option<F>; Type::COUNT];
 
 /// Declares [`Kernels`]: a slot per operation and type, filled from the list by the operation's name.
 macro_rules! kernels {
-    ($($(#[$on:meta])? $op:ident: $signature:ident,)*) => {
+    ($($(#[$cfg:meta])* $op:ident: $signature:ident,)*) => {
         /// The kernels of one level: for each operation and type the function of the highest level that
         /// the cap allows.
         ///
@@ -154,7 +199,7 @@ macro_rules! kernels {
         #[derive(Clone)]
         pub struct Kernels {
             pub(crate) isa: Isa,
-            $($(#[$on])? pub(crate) $op: Slots<$signature>,)*
+            $($(#[$cfg])* pub(crate) $op: Slots<$signature>,)*
         }
 
         impl Kernels {
@@ -163,11 +208,11 @@ macro_rules! kernels {
                 if !isa.available() {
                     return None;
                 }
-                let mut kernels = Kernels { isa, $($(#[$on])? $op: [None; Type::COUNT],)* };
+                let mut kernels = Kernels { isa, $($(#[$cfg])* $op: [None; Type::COUNT],)* };
                 for entry in entries().filter(|entry| entry.isa <= isa) {
                     let ty = entry.ty as usize;
                     match (entry.op, entry.func) {
-                        $($(#[$on])? (stringify!($op), Func::$signature(f)) => kernels.$op[ty] = Some(f),)*
+                        $($(#[$cfg])* (stringify!($op), Func::$signature(f)) => kernels.$op[ty] = Some(f),)*
                         (op, _) => unreachable!("`{op}` is not an operation of that signature"),
                     }
                 }
@@ -177,7 +222,7 @@ macro_rules! kernels {
             /// Whether there is a kernel for that operation and type; F32 for operations without one.
             pub fn has(&self, op: &str, ty: Type) -> bool {
                 match op {
-                    $($(#[$on])? stringify!($op) => self.$op[ty as usize].is_some(),)*
+                    $($(#[$cfg])* stringify!($op) => self.$op[ty as usize].is_some(),)*
                     _ => false,
                 }
             }
@@ -212,6 +257,22 @@ kernels! {
     attend_merge: AttendMerge,
     #[cfg(feature = "train")]
     gemm: Gemm,
+    #[cfg(feature = "train")]
+    mse: Dot,
+    #[cfg(feature = "train")]
+    mse_grad: MseGrad,
+    #[cfg(feature = "train")]
+    cross_entropy: CrossEntropy,
+    #[cfg(feature = "train")]
+    sum_squares: Reduce,
+    #[cfg(feature = "train")]
+    clamp: Clamp,
+    #[cfg(feature = "train")]
+    sgd: Sgd,
+    #[cfg(feature = "train")]
+    adam: Adam,
+    #[cfg(feature = "train")]
+    adam8: Adam8,
 }
 
 /// The function of a slot, or a panic that names what is missing.

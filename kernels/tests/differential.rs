@@ -72,6 +72,10 @@ fn shapes(entry: &Entry) -> Vec<Shape> {
                 add(k, rows, tokens);
             }
         }
+        #[cfg(feature = "train")]
+        Func::CrossEntropy(_) | Func::Sgd(_) => {
+            lengths().for_each(|k| (0..6).for_each(|way| add(k, 1 + way % 2, way / 2)));
+        }
         _ => lengths().for_each(|k| add(k, 1, 3)),
     }
     shapes.dedup_by_key(|s| format!("{:?}", s.fit(entry)));

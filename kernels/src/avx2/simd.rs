@@ -77,6 +77,25 @@ impl Simd for Avx2 {
         assert!(part < 2);
         cpu!(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(x.as_ptr().add(8 * part).cast()))))
     }
+    #[cfg(feature = "train")]
+    #[inline(always)]
+    fn lookup(self, table: &[f32; 256], codes: &[u8; 16], part: usize) -> __m256 {
+        assert!(part < 2);
+        cpu!({
+            let at = _mm256_cvtepu8_epi32(_mm_loadl_epi64(codes.as_ptr().add(8 * part).cast()));
+            _mm256_i32gather_ps::<4>(table.as_ptr(), at)
+        })
+    }
+    #[cfg(feature = "train")]
+    #[inline(always)]
+    fn store_u8(self, x: &mut [u8; 16], part: usize, v: __m256) {
+        assert!(part < 2);
+        cpu!({
+            let eight = _mm256_cvttps_epi32(v);
+            let words = _mm_packus_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256::<1>(eight));
+            _mm_storel_epi64(x.as_mut_ptr().add(8 * part).cast(), _mm_packus_epi16(words, words))
+        })
+    }
     #[inline(always)]
     fn splat_f16(self, bits: u16) -> __m256 {
         cpu!(_mm256_cvtph_ps(_mm_set1_epi16(bits as i16)))
@@ -107,6 +126,11 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn div(self, a: __m256, b: __m256) -> __m256 {
         cpu!(_mm256_div_ps(a, b))
+    }
+    #[cfg(feature = "train")]
+    #[inline(always)]
+    fn sqrt(self, a: __m256) -> __m256 {
+        cpu!(_mm256_sqrt_ps(a))
     }
     #[inline(always)]
     fn mul_add(self, a: __m256, b: __m256, c: __m256) -> __m256 {

@@ -4,9 +4,9 @@
 //! streams eight weight rows at once.
 
 use super::Avx512;
-#[cfg(feature = "train")]
-use crate::lanes::gemm;
 use crate::lanes::{activation, attend, matmul_f32, norm, rope, softmax, stored, vector};
+#[cfg(feature = "train")]
+use crate::lanes::{clip, gemm, loss, optim};
 use crate::table::{Entry, Func};
 use crate::{Isa, Type};
 

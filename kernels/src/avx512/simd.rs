@@ -69,6 +69,19 @@ impl Simd for Avx512 {
     fn load_i8(self, x: &[u8; 16], _: usize) -> __m512 {
         cpu!(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(x.as_ptr().cast()))))
     }
+    #[cfg(feature = "train")]
+    #[inline(always)]
+    fn lookup(self, table: &[f32; 256], codes: &[u8; 16], _: usize) -> __m512 {
+        cpu!({
+            let at = _mm512_cvtepu8_epi32(_mm_loadu_si128(codes.as_ptr().cast()));
+            _mm512_i32gather_ps::<4>(at, table.as_ptr())
+        })
+    }
+    #[cfg(feature = "train")]
+    #[inline(always)]
+    fn store_u8(self, x: &mut [u8; 16], _: usize, v: __m512) {
+        cpu!(_mm_storeu_si128(x.as_mut_ptr().cast(), _mm512_cvtusepi32_epi8(_mm512_cvttps_epi32(v))))
+    }
     #[inline(always)]
     fn splat_f16(self, bits: u16) -> __m512 {
         cpu!(_mm512_cvtph_ps(_mm256_set1_epi16(bits as i16)))
@@ -98,6 +111,11 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn div(self, a: __m512, b: __m512) -> __m512 {
         cpu!(_mm512_div_ps(a, b))
+    }
+    #[cfg(feature = "train")]
+    #[inline(always)]
+    fn sqrt(self, a: __m512) -> __m512 {
+        cpu!(_mm512_sqrt_ps(a))
     }
     #[inline(always)]
     fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {

@@ -53,6 +53,8 @@ pub fn fill(slot: Slot, ty: Type, seed: u64, bytes: &mut [u8]) {
             }
         }
         Content::Quants => bytes.iter_mut().for_each(|q| *q = random.quant() as u8),
+        #[cfg(feature = "train")]
+        Content::Codes => bytes.iter_mut().for_each(|code| *code = random.bits() as u8),
         Content::QuantSums => {
             for sum in bytes.as_chunks_mut::<2>().0 {
                 let total: i16 = (0..16).map(|_| i16::from(random.quant())).sum();

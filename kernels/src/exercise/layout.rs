@@ -16,6 +16,23 @@ pub fn margin(rows: usize) -> Range<usize> {
     1..1 + rows
 }
 
+/// Where the gradient of a loss goes, of the three ways that there are.
+#[cfg(feature = "train")]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Gradient {
+    InPlace,
+    Apart,
+    None,
+}
+
+#[cfg(feature = "train")]
+impl Gradient {
+    /// In turn with the tokens of a shape, which a loss has no other use for.
+    pub fn of(shape: &Shape) -> Gradient {
+        [Gradient::None, Gradient::InPlace, Gradient::Apart][shape.tokens % 3]
+    }
+}
+
 /// What a kernel does with a slice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
@@ -42,6 +59,9 @@ pub enum Content {
     Seen(usize, bool),
     /// Signed bytes, not -128.
     Quants,
+    /// Any bytes.
+    #[cfg(feature = "train")]
+    Codes,
     /// Sums of sixteen of those.
     QuantSums,
     /// Nothing: poison.
@@ -146,6 +166,40 @@ impl Layout {
                 l.floats(Change, &[unit], vector * tokens);
                 l.floats(Read, &[unit, Positive], 4 * tokens);
                 l.floats(Read, &[unit], vector * tokens);
+            }
+            #[cfg(feature = "train")]
+            Func::Reduce(_) => {
+                l.floats(Read, &[wide], vector);
+                l.floats(Write, &[Empty], 4);
+            }
+            #[cfg(feature = "train")]
+            Func::Clamp(_) => l.floats(Change, &[wide], vector),
+            #[cfg(feature = "train")]
+            Func::MseGrad(_) => {
+                l.floats(Read, &[wide, unit], vector);
+                l.floats(Write, &[Empty], vector);
+            }
+            #[cfg(feature = "train")]
+            Func::CrossEntropy(_) => {
+                let gradient = Gradient::of(shape);
+                l.floats(if gradient == Gradient::InPlace { Change } else { Read }, &[wide], vector);
+                l.floats(Write, &[Empty], if gradient == Gradient::Apart { vector } else { 0 });
+                l.floats(Read, &[Positive], if shape.other { vector } else { 0 });
+                l.floats(Write, &[Empty], 8);
+            }
+            #[cfg(feature = "train")]
+            Func::Sgd(_) => {
+                l.floats(Change, &[wide, unit], vector);
+                l.floats(Change, &[unit], if shape.other { 0 } else { vector });
+            }
+            #[cfg(feature = "train")]
+            Func::Adam(_) => l.floats(Change, &[wide, unit, unit, Positive], vector),
+            #[cfg(feature = "train")]
+            Func::Adam8(_) => {
+                l.floats(Change, &[wide, unit], vector);
+                l.bytes_of(Change, Content::Codes, k);
+                l.bytes_of(Change, Content::Codes, k);
+                l.floats(Change, &[Positive], 8 * k.div_ceil(crate::dynamic::BLOCK));
             }
         }
         l

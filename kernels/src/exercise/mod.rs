@@ -13,6 +13,10 @@ pub mod peak;
 use crate::Mat;
 use crate::act::ActQ8;
 use crate::attend::{ATTEND_BLOCK, AttendBlock};
+#[cfg(feature = "train")]
+use crate::loss::{Logits, Target, Weighting};
+#[cfg(feature = "train")]
+use crate::optim::{AdamStep, Intake, SgdStep};
 use crate::table::{Entry, Func};
 use crate::{Isa, TileMut};
 use bytemuck::{cast_slice, cast_slice_mut};
@@ -25,15 +29,18 @@ use std::time::Instant;
 pub struct Shape {
     /// Elements of a vector or of a weight row; of a head, for rope and attention.
     pub k: usize,
-    /// Weight rows of a product; positions of attention, at most [`ATTEND_BLOCK`].
+    /// Weight rows of a product; positions of attention, at most [`ATTEND_BLOCK`]. More than one is label smoothing of
+    /// a loss, and Nesterov's momentum of an optimizer.
     pub rows: usize,
-    /// Activation rows of a product; query vectors of attention.
+    /// Activation rows of a product; query vectors of attention. Of a loss, modulo 3, whether and where its gradient goes.
     pub tokens: usize,
     /// By how many elements each slice misses a multiple of 64 bytes.
     pub skew: usize,
     /// The other way of operations that have two: LayerNorm without bias, rope of half
     /// the head, attention with a soft cap and rows that see unlike positions, `gemm` with its first operand transposed
     /// and on top of what is there (else the second is, and it starts anew).
+    /// the head, attention with a soft cap and rows that see unlike positions; losses of distributions, descent without
+    /// momentum, penalties.
     pub other: bool,
 }
 
@@ -44,6 +51,10 @@ impl Shape {
             Func::MatmulQ8(_) | Func::QuantizeAct(_) => entry.ty.block_len().max(32),
             _ => entry.ty.block_len(),
         };
+        #[cfg(feature = "train")]
+        if matches!(entry.func, Func::CrossEntropy(_)) {
+            return Shape { k: self.k.max(1), ..self };
+        }
         Shape { k: self.k.next_multiple_of(step), rows: self.rows, tokens: self.tokens, ..self }
     }
 
@@ -64,11 +75,15 @@ pub fn usual_shapes(entry: &Entry) -> &'static [Shape] {
     #[cfg(feature = "train")]
     const GEMM: &[Shape] = &[shape(32, 64, 64), shape(256, 688, 256)];
     const VECTOR: &[Shape] = &[shape(4096, 1, 1)];
+    #[cfg(feature = "train")]
+    const LOGITS: &[Shape] = &[shape(32_000, 1, 1)];
     match entry.func {
         Func::MatmulQ8(_) | Func::MatmulF32(_) => PRODUCT,
         Func::Attend(_) => ATTEND,
         #[cfg(feature = "train")]
         Func::Gemm(_) => GEMM,
+        #[cfg(feature = "train")]
+        Func::CrossEntropy(_) => LOGITS,
         _ => VECTOR,
     }
 }
@@ -187,6 +202,14 @@ impl<'a> Exercise<'a> {
             (Func::Binary(_), _) => 2 * k,
             (Func::Scaled(_), "scale") => k,
             (Func::Scaled(_), _) => 3 * k,
+            #[cfg(feature = "train")]
+            (Func::Reduce(_) | Func::MseGrad(_) | Func::Clamp(_), _) => 2 * k,
+            #[cfg(feature = "train")]
+            (Func::CrossEntropy(_), _) => 5 * k,
+            #[cfg(feature = "train")]
+            (Func::Sgd(_), _) => 8 * k,
+            #[cfg(feature = "train")]
+            (Func::Adam(_) | Func::Adam8(_), _) => 18 * k,
             (Func::QuantizeAct(_) | Func::Dequantize(_) | Func::Quantize(_), _) => k,
         }) as u64
     }
@@ -288,8 +311,73 @@ impl<'a> Exercise<'a> {
                     args!(max, sum, out, max2, sum2, out2);
                     f(max, sum, out, max2, sum2, out2);
                 }
+                #[cfg(feature = "train")]
+                Func::Reduce(f) => {
+                    args!(x, sum);
+                    sum[0] = f(x);
+                }
+                #[cfg(feature = "train")]
+                Func::Clamp(f) => {
+                    args!(x);
+                    f(x, 1.5, 2.5);
+                }
+                #[cfg(feature = "train")]
+                Func::MseGrad(f) => {
+                    args!(p, t, g);
+                    f(p, t, 0.75, g);
+                }
+                #[cfg(feature = "train")]
+                Func::CrossEntropy(f) => {
+                    args!(x, g, t, loss);
+                    let target = if other { Target::Distribution(t) } else { Target::Class(k / 2) };
+                    let logits = match layout::Gradient::of(&self.shape) {
+                        layout::Gradient::InPlace => Logits::InPlace(x),
+                        layout::Gradient::Apart => Logits::To(x, g),
+                        layout::Gradient::None => Logits::Read(x),
+                    };
+                    let row =
+                        f(logits, target, &Weighting { smoothing: if rows > 1 { 0.1 } else { 0.0 }, scale: 0.25 });
+                    loss.copy_from_slice(&[row.loss, f32::from(row.hit)]);
+                }
+                #[cfg(feature = "train")]
+                Func::Sgd(f) => {
+                    args!(w, g, b);
+                    let momentum = if other { 0.0 } else { 0.9 };
+                    f(w, g, b, &SgdStep { intake: intake(other), rate: 0.01, momentum, nesterov: rows > 1 });
+                }
+                #[cfg(feature = "train")]
+                Func::Adam(f) => {
+                    args!(w, g, m, v);
+                    f(w, g, m, v, &adam_step(other));
+                }
+                #[cfg(feature = "train")]
+                Func::Adam8(f) => {
+                    let (w, g) = (cast_slice_mut(next()), cast_slice_mut(next()));
+                    let (m, v) = (next(), next());
+                    f(w, g, m, v, cast_slice_mut(next()), &adam_step(other));
+                }
             }
         }
+    }
+}
+
+#[cfg(feature = "train")]
+fn intake(other: bool) -> Intake {
+    let (l1, l2) = if other { (0.01, 0.1) } else { (0.0, 0.0) };
+    Intake { scale: 0.5, limit: if other { 0.75 } else { f32::INFINITY }, l1, l2 }
+}
+
+#[cfg(feature = "train")]
+fn adam_step(other: bool) -> AdamStep {
+    AdamStep {
+        intake: intake(other),
+        rest1: 0.1,
+        beta2: 0.95,
+        rest2: 0.05,
+        root: 1.25,
+        eps: 1e-8,
+        rate: 0.02,
+        decay: 0.001,
     }
 }
 

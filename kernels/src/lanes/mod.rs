@@ -15,11 +15,17 @@ mod twins;
 pub mod activation;
 pub mod attend;
 #[cfg(feature = "train")]
+pub mod clip;
+#[cfg(feature = "train")]
 pub mod gemm;
+#[cfg(feature = "train")]
+pub mod loss;
 mod map;
 pub mod math;
 pub mod matmul_f32;
 pub mod norm;
+#[cfg(feature = "train")]
+pub mod optim;
 #[cfg(feature = "train")]
 mod pack;
 mod reduce;
@@ -57,6 +63,12 @@ pub trait Simd: Copy {
     fn load_i8(self, x: &[u8; 16], part: usize) -> Self::V;
     /// All lanes one half.
     fn splat_f16(self, bits: u16) -> Self::V;
+    /// The numbers of a table that a part of sixteen codes stands for.
+    #[cfg(feature = "train")]
+    fn lookup(self, table: &[f32; 256], codes: &[u8; 16], part: usize) -> Self::V;
+    /// A part of sixteen integers from 0 to 255, as bytes.
+    #[cfg(feature = "train")]
+    fn store_u8(self, x: &mut [u8; 16], part: usize, v: Self::V);
     /// A part of the low or high nibbles of sixteen bytes, less 8.
     fn load_nibbles(self, x: &[u8; 16], high: bool, part: usize) -> Self::V;
 
@@ -68,6 +80,9 @@ pub trait Simd: Copy {
     fn mul(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a / b`.
     fn div(self, a: Self::V, b: Self::V) -> Self::V;
+    /// Square roots.
+    #[cfg(feature = "train")]
+    fn sqrt(self, a: Self::V) -> Self::V;
     /// `a * b + c`, rounded once.
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// `a` where it is greater, else `b`.

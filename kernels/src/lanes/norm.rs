@@ -51,7 +51,14 @@ pub fn layernorm<S: Simd>(s: S, x: &[f32], w: &[f32], b: Option<&[f32]>, eps: f3
 
 /// `y = f(x, w, b)`, element by element; all of one length.
 #[inline(always)]
-fn each<S: Simd>(s: S, x: &[f32], w: &[f32], b: &[f32], y: &mut [f32], f: impl Fn(S::V, S::V, S::V) -> S::V) {
+pub(super) fn each<S: Simd>(
+    s: S,
+    x: &[f32],
+    w: &[f32],
+    b: &[f32],
+    y: &mut [f32],
+    f: impl Fn(S::V, S::V, S::V) -> S::V,
+) {
     let ((x, x_tail), (w, w_tail), (b, b_tail)) = (x.as_chunks(), w.as_chunks(), b.as_chunks());
     let (y, y_tail) = y.as_chunks_mut();
     for (((x, w), b), y) in x.iter().zip(w).zip(b).zip(y) {

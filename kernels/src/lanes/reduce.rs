@@ -70,6 +70,43 @@ pub fn max<S: Simd>(s: S, x: &[f32]) -> f32 {
     ))
 }
 
+/// The sum of a slice under `f`; `pad`, which `f` must make 0, completes the last sixteen.
+#[cfg(feature = "train")]
+#[inline(always)]
+pub fn sum_map<S: Simd>(s: S, x: &[f32], pad: f32, f: impl Fn(S::V) -> S::V) -> f32 {
+    sum_of(
+        s,
+        x,
+        x,
+        pad,
+        #[inline(always)]
+        |_, x, sum| s.add(f(x), sum),
+    )
+}
+
+/// Two slices of one length folded by `f(a, b, sum)`; zeros complete the last sixteen of the first, `pad` those of the second.
+#[cfg(feature = "train")]
+#[inline(always)]
+pub fn sum_of<S: Simd>(s: S, a: &[f32], b: &[f32], pad: f32, f: impl Fn(S::V, S::V, S::V) -> S::V) -> f32 {
+    assert_eq!(a.len(), b.len());
+    let mut lanes = [s.splat(0.0); 2];
+    let (a_chunks, a_tail) = a.as_chunks::<16>();
+    let (b_chunks, b_tail) = b.as_chunks::<16>();
+    for (a, b) in a_chunks.iter().zip(b_chunks) {
+        for part in 0..S::PARTS {
+            lanes[part] = f(s.load(a, part), s.load(b, part), lanes[part]);
+        }
+    }
+    if !a_tail.is_empty() {
+        let (a, mut b) = (padded(a_tail), [pad; 16]);
+        b[..b_tail.len()].copy_from_slice(b_tail);
+        for part in 0..S::PARTS {
+            lanes[part] = f(s.load(&a, part), s.load(&b, part), lanes[part]);
+        }
+    }
+    s.sum(lanes)
+}
+
 /// The sum of products of two slices of one length.
 #[inline(always)]
 pub fn dot<S: Simd>(s: S, a: &[f32], b: &[f32]) -> f32 {

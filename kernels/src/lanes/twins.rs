@@ -20,6 +20,25 @@ macro_rules! twin {
     ($cpu:tt, Gemm, $f:path) => {
         twin!($cpu, fn(a: &crate::Mat, b: &crate::Mat, acc: bool, c: &mut crate::TileMut, scratch: &mut [f32]), $f)
     };
+    ($cpu:tt, Reduce, $f:path) => { twin!($cpu, fn(x: &[f32]) -> f32, $f) };
+    ($cpu:tt, Clamp, $f:path) => { twin!($cpu, fn(x: &mut [f32], scale: f32, limit: f32), $f) };
+    ($cpu:tt, MseGrad, $f:path) => { twin!($cpu, fn(p: &[f32], t: &[f32], scale: f32, g: &mut [f32]), $f) };
+    ($cpu:tt, CrossEntropy, $f:path) => {
+        twin!($cpu, fn(x: crate::loss::Logits, t: crate::loss::Target, by: &crate::loss::Weighting) -> crate::loss::RowLoss, $f)
+    };
+    ($cpu:tt, Sgd, $f:path) => {
+        twin!($cpu, fn(w: &mut [f32], g: &mut [f32], b: &mut [f32], step: &crate::optim::SgdStep), $f)
+    };
+    ($cpu:tt, Adam, $f:path) => {
+        twin!($cpu, fn(w: &mut [f32], g: &mut [f32], m: &mut [f32], v: &mut [f32], step: &crate::optim::AdamStep), $f)
+    };
+    ($cpu:tt, Adam8, $f:path) => {
+        twin!(
+            $cpu,
+            fn(w: &mut [f32], g: &mut [f32], m: &mut [u8], v: &mut [u8], k: &mut [f32], step: &crate::optim::AdamStep),
+            $f
+        )
+    };
     (($token:ident, $features:literal), fn($($arg:ident: $ty:ty),*) $(-> $ret:ty)?, $f:path) => {{
         #[target_feature(enable = $features)]
         fn twin($($arg: $ty),*) $(-> $ret)? {
@@ -67,6 +86,14 @@ macro_rules! entries {
         #[cfg(feature = "train")]
         entries! { TRAIN_ENTRIES, ($token, $features), $isa,
             gemm F32 Gemm gemm::gemm::<_, $rows, $groups>;
+            mse F32 Dot loss::mse;
+            mse_grad F32 MseGrad loss::mse_grad;
+            cross_entropy F32 CrossEntropy loss::cross_entropy;
+            sum_squares F32 Reduce clip::sum_squares;
+            clamp F32 Clamp clip::clamp;
+            sgd F32 Sgd optim::sgd;
+            adam F32 Adam optim::adam;
+            adam8 F32 Adam8 optim::adam8;
         }
     };
     ($list:ident, $cpu:tt, $isa:ident, $($op:ident $ty:ident $signature:ident $f:path;)*) => {

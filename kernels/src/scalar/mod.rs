@@ -2,12 +2,18 @@
 
 pub mod activation;
 pub mod attend;
+#[cfg(feature = "train")]
+pub mod clip;
 pub mod dequantize;
 #[cfg(feature = "train")]
 pub mod gemm;
+#[cfg(feature = "train")]
+pub mod loss;
 pub mod matmul_f32;
 pub mod matmul_q8;
 pub mod norm;
+#[cfg(feature = "train")]
+pub mod optim;
 pub mod quantize;
 pub mod quantize_act;
 pub mod rope;

@@ -1,0 +1,136 @@
+//! The norm of all gradients, taken from partial sums at fixed places, what it makes of them, and where it went wrong.
+
+use super::not_negative;
+use super::params::Params;
+use crate::error::{Result, fail};
+use crate::memory::{Frame, Need};
+use crate::ops::Exec;
+use crate::threads::Shards;
+
+/// How gradients are bounded.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Clip {
+    /// Not at all.
+    #[default]
+    None,
+    /// All are multiplied by `min(1, limit / (norm + 1e-6))`.
+    Norm(f64),
+    /// Each is brought to within the limit of 0.
+    Value(f64),
+}
+
+impl Clip {
+    /// `InvalidArgument` unless a limit is a number above 0.
+    pub fn check(self) -> Result<()> {
+        let (Clip::Norm(limit) | Clip::Value(limit)) = self else { return Ok(()) };
+        not_negative("the limit of gradients", limit)?;
+        if limit == 0.0 {
+            fail!(InvalidArgument, "the limit of gradients is 0: nothing would be learned");
+        }
+        Ok(())
+    }
+
+    /// `(factor, limit)` for each gradient, when they have that norm together.
+    pub fn bounds(self, norm: f64) -> (f64, f64) {
+        match self {
+            Clip::None => (1.0, f64::INFINITY),
+            Clip::Norm(limit) => ((limit / (norm + 1e-6)).min(1.0), f64::INFINITY),
+            Clip::Value(limit) => (1.0, limit),
+        }
+    }
+}
+
+/// The first number among gradients that is none.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Fault {
+    /// The tensor's number.
+    pub param: usize,
+    /// The element of the tensor.
+    pub element: usize,
+    /// NaN or an infinity.
+    pub value: f32,
+}
+
+impl Fault {
+    /// The sentence that says so.
+    pub fn describe(&self, params: &Params) -> String {
+        let name = params.list().get(self.param).map_or("", |p| &p.name);
+        format!("the gradient of {name} is {} at element {}", self.value, self.element)
+    }
+}
+
+/// What [`norm`] takes from its frame.
+pub fn need(params: &Params) -> Need {
+    Need::new().take::<f32>(params.chunks())
+}
+
+/// The square root of the sum of squares of all gradients, or the first that is NaN or infinite.
+pub fn norm(exec: &Exec, frame: &mut Frame, params: &Params, g: &[f32]) -> Result<std::result::Result<f64, Fault>> {
+    params.check("the buffer of gradients", g.len())?;
+    let partials: &mut [f32] = frame.sub().take(params.chunks())?;
+    let shards = Shards::new(partials);
+    exec.pool.split(params.chunks(), 1, |part| {
+        for i in part {
+            // SAFETY: each chunk is one thread's.
+            let partial = unsafe { shards.part(i..i + 1) };
+            partial[0] = exec.kernels.sum_squares(&g[params.chunk(i).range]);
+        }
+    })?;
+    Ok(total(params, partials, g))
+}
+
+/// The same of partial sums that were taken already, where gradients were last written: the sums of squares of all chunks, in order.
+pub fn total(params: &Params, partials: &[f32], g: &[f32]) -> std::result::Result<f64, Fault> {
+    let mut sum = 0.0;
+    for (i, partial) in partials.iter().enumerate() {
+        if partial.is_finite() {
+            sum += f64::from(*partial);
+            continue;
+        }
+        let chunk = params.chunk(i);
+        let gradients = &g[chunk.range.clone()];
+        if let Some(at) = gradients.iter().position(|g| !g.is_finite()) {
+            let element = chunk.range.start - params.list()[chunk.param].range.start + at;
+            return Err(Fault { param: chunk.param, element, value: gradients[at] });
+        }
+        // Finite gradients whose squares are too large for f32.
+        sum += gradients.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>();
+    }
+    Ok(sum.sqrt())
+}
+
+/// Multiplies all gradients by what [`Clip::bounds`] gives, where no optimizer does it on its way.
+pub fn apply(exec: &Exec, params: &Params, g: &mut [f32], (factor, limit): (f64, f64)) -> Result<()> {
+    params.check("the buffer of gradients", g.len())?;
+    each(exec, params, g, |g| exec.kernels.clamp(g, factor as f32, limit as f32))
+}
+
+/// Makes all gradients 0.
+pub fn zero(exec: &Exec, params: &Params, g: &mut [f32]) -> Result<()> {
+    params.check("the buffer of gradients", g.len())?;
+    each(exec, params, g, |g| g.fill(0.0))
+}
+
+/// Adds gradients of another batch: `sum += g`.
+pub fn accumulate(exec: &Exec, params: &Params, sum: &mut [f32], g: &[f32]) -> Result<()> {
+    params.check("the buffer of sums of gradients", sum.len())?;
+    params.check("the buffer of gradients", g.len())?;
+    let sum = Shards::new(sum);
+    exec.pool.split(params.chunks(), 1, |part| {
+        for i in part {
+            let range = params.chunk(i).range;
+            // SAFETY: each chunk is one thread's.
+            exec.kernels.add(unsafe { sum.part(range.clone()) }, &g[range]);
+        }
+    })
+}
+
+fn each(exec: &Exec, params: &Params, g: &mut [f32], f: impl Fn(&mut [f32]) + Sync) -> Result<()> {
+    let g = Shards::new(g);
+    exec.pool.split(params.chunks(), 1, |part| {
+        for i in part {
+            // SAFETY: each chunk is one thread's.
+            f(unsafe { g.part(params.chunk(i).range) });
+        }
+    })
+}

@@ -1,0 +1,280 @@
+//! Optimizers: SGD, Adam and AdamW, in groups of tensors, with moments of 32 or 8 bits.
+//!
+//! A step is two passes over the gradients: the norm, which also finds what is no number before anything is changed, and one
+//! fused pass that clips, decays, updates moments and weights and zeroes the gradients.
+
+use super::clip::{self, Clip, Fault};
+use super::method::{Step, step_of};
+use super::not_negative;
+use super::params::{Params, UNIT};
+use crate::error::{Result, fail, try_vec};
+use crate::memory::{Frame, Need, Region};
+use crate::ops::Exec;
+use crate::threads::Shards;
+use qorus_kernels::Kernels;
+use qorus_kernels::dynamic::BLOCK;
+use std::ops::Range;
+
+pub use super::method::{Betas, Group, Method};
+
+/// What [`Optimizer::step`] did.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Outcome {
+    /// The step was taken.
+    Taken {
+        /// The norm of all gradients, before clipping.
+        norm: f64,
+    },
+    /// A gradient is NaN or infinite. Nothing was changed, gradients neither.
+    Faulty(Fault),
+}
+
+/// Moments and rule for the tensors of a list.
+pub struct Optimizer {
+    method: Method,
+    groups: Vec<Group>,
+    params: Params,
+    /// Steps taken, for each tensor.
+    taken: Vec<u64>,
+    /// The step under way, for each tensor.
+    steps: Vec<Step>,
+    state: Region,
+}
+
+impl Optimizer {
+    /// Bytes of the state: exactly what [`Optimizer::new`] reserves for it.
+    pub fn need(method: &Method, params: &Params) -> Need {
+        let (n, need) = (params.elements(), Need::new());
+        match *method {
+            Method::Sgd { momentum, .. } => need.take::<f32>(if momentum > 0.0 { n } else { 0 }),
+            Method::Adam(_) | Method::AdamW(_) => need.take::<f32>(n).take::<f32>(n),
+            Method::AdamW8(_) => need.take::<u8>(n).take::<u8>(n).take::<f32>(n / BLOCK * 2),
+        }
+    }
+
+    /// What [`Optimizer::step`] takes from its frame.
+    pub fn step_need(params: &Params) -> Need {
+        clip::need(params)
+    }
+
+    /// Reserves the state of all tensors. `InvalidArgument` for numbers out of range and for a group that there is not.
+    pub fn new(method: Method, groups: &[Group], params: Params) -> Result<Optimizer> {
+        method.check()?;
+        groups.iter().try_for_each(Group::check)?;
+        if let Some(param) = params.list().iter().find(|p| p.group >= groups.len()) {
+            fail!(InvalidArgument, "{} is in group {} of {}", param.name, param.group, groups.len());
+        }
+        let count = params.list().len();
+        let mut taken = try_vec(count, "steps of tensors")?;
+        taken.resize(count, 0);
+        let mut own = try_vec(groups.len(), "groups of tensors")?;
+        own.extend_from_slice(groups);
+        let state = Region::new(Optimizer::need(&method, &params).peak())?;
+        Ok(Optimizer { method, groups: own, params, taken, steps: try_vec(count, "steps of tensors")?, state })
+    }
+
+    /// The tensors.
+    pub fn params(&self) -> &Params {
+        &self.params
+    }
+
+    /// The method, with its numbers.
+    pub fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// Other numbers for the method: `InvalidArgument` when they are out of range, `State` for another method, or a momentum
+    /// for which nothing was reserved.
+    pub fn set_method(&mut self, method: Method) -> Result<()> {
+        method.check()?;
+        if std::mem::discriminant(&method) != std::mem::discriminant(&self.method)
+            || Optimizer::need(&method, &self.params) != Optimizer::need(&self.method, &self.params)
+        {
+            fail!(State, "this optimizer was made for {:?}: its state is none for {method:?}", self.method);
+        }
+        self.method = method;
+        Ok(())
+    }
+
+    /// The groups.
+    pub fn groups(&self) -> &[Group] {
+        &self.groups
+    }
+
+    /// Other numbers for a group.
+    pub fn set_group(&mut self, index: usize, group: Group) -> Result<()> {
+        group.check()?;
+        let count = self.groups.len();
+        let Some(place) = self.groups.get_mut(index) else {
+            fail!(InvalidArgument, "group {index} of {count}: count from 0");
+        };
+        *place = group;
+        Ok(())
+    }
+
+    /// Steps taken for each tensor.
+    pub fn taken(&self) -> &[u64] {
+        &self.taken
+    }
+
+    /// The same, to restore.
+    pub fn taken_mut(&mut self) -> &mut [u64] {
+        &mut self.taken
+    }
+
+    /// The moments as bytes, for checkpoints.
+    pub fn state(&self) -> &[u8] {
+        self.state.bytes()
+    }
+
+    /// The same, to restore. Any bytes are a state.
+    pub fn state_mut(&mut self) -> &mut [u8] {
+        self.state.bytes_mut()
+    }
+
+    /// The most bytes of the state that were in use.
+    pub fn high_water(&self) -> usize {
+        self.state.high_water()
+    }
+
+    /// One step of all tensors with the learning rate `rate`, over flat buffers laid out as [`Params`] has it. `scale` is what
+    /// gradients are multiplied by before all else, as one over the number of batches they are the sum of.
+    ///
+    /// Gradients become zeros. When one is NaN or infinite nothing is changed: see [`Outcome`].
+    pub fn step(
+        &mut self,
+        exec: &Exec,
+        frame: &mut Frame,
+        (w, g): (&mut [f32], &mut [f32]),
+        (rate, scale, clip): (f64, f64, Clip),
+    ) -> Result<Outcome> {
+        not_negative("the factor of the gradients", scale)?;
+        clip.check()?;
+        not_negative("the learning rate", rate)?;
+        self.params.check("the buffer of weights", w.len())?;
+        let norm = match clip::norm(exec, frame, &self.params, g)? {
+            Ok(norm) => norm * scale,
+            Err(fault) => return Ok(Outcome::Faulty(fault)),
+        };
+        let (factor, limit) = clip.bounds(norm);
+        self.update(exec, w, g, rate, (factor * scale, limit))?;
+        Ok(Outcome::Taken { norm })
+    }
+
+    /// The second pass of [`Optimizer::step`] alone: gradients are multiplied by a factor, then bounded by a limit. They must be
+    /// numbers.
+    pub fn update(&mut self, exec: &Exec, w: &mut [f32], g: &mut [f32], rate: f64, bounds: (f64, f64)) -> Result<()> {
+        self.params.check("the buffer of weights", w.len())?;
+        self.params.check("the buffer of gradients", g.len())?;
+        not_negative("the learning rate", rate)?;
+        self.steps.clear();
+        for (param, taken) in self.params.list().iter().zip(&self.taken) {
+            self.steps.push(step_of(&self.method, &self.groups[param.group], *taken, rate, bounds));
+        }
+        let (params, steps, method) = (&self.params, &self.steps, self.method);
+        self.state.with_frame(|frame| {
+            let (state, w, g) = (State::take(frame, &method, params.elements())?, Shards::new(w), Shards::new(g));
+            exec.pool.split(params.chunks(), 1, |part| {
+                for i in part {
+                    let chunk = params.chunk(i);
+                    // SAFETY: each chunk is one thread's.
+                    unsafe {
+                        let (w, g) = (w.part(chunk.range.clone()), g.part(chunk.range.clone()));
+                        state.apply(exec.kernels, &steps[chunk.param], w, g, chunk.range);
+                    }
+                }
+            })
+        })?;
+        self.taken.iter_mut().for_each(|taken| *taken += 1);
+        Ok(())
+    }
+
+    /// A step of one tensor, whose weights and gradients lie elsewhere; the gradients are only read.
+    pub fn update_one(
+        &mut self,
+        exec: &Exec,
+        index: usize,
+        (w, g): (&mut [f32], &[f32]),
+        rate: f64,
+        bounds: (f64, f64),
+    ) -> Result<()> {
+        /// Elements copied at once: whole blocks.
+        const PIECE: usize = 4 * UNIT;
+        not_negative("the learning rate", rate)?;
+        let Some(param) = self.params.list().get(index) else {
+            fail!(InvalidArgument, "tensor {index} of {}: count from 0", self.params.list().len());
+        };
+        let range = param.range.clone();
+        if w.len() != range.len() || g.len() != range.len() {
+            let (name, n) = (&param.name, range.len());
+            fail!(Shape, "{name} has {n} elements, its weights here {} and its gradients {}", w.len(), g.len());
+        }
+        let step = step_of(&self.method, &self.groups[param.group], self.taken[index], rate, bounds);
+        let (elements, method) = (self.params.elements(), self.method);
+        self.state.with_frame(|frame| {
+            let (state, w) = (State::take(frame, &method, elements)?, Shards::new(w));
+            exec.pool.split(range.len(), super::params::CHUNK, |part| {
+                for at in part.clone().step_by(PIECE) {
+                    let piece = at..part.end.min(at + PIECE);
+                    let mut copy = [0.0; PIECE];
+                    let copy = &mut copy[..piece.len()];
+                    copy.copy_from_slice(&g[piece.clone()]);
+                    // SAFETY: parts are disjoint.
+                    unsafe {
+                        let w = w.part(piece.clone());
+                        state.apply(exec.kernels, &step, w, copy, range.start + piece.start..range.start + piece.end);
+                    }
+                }
+            })
+        })?;
+        self.taken[index] += 1;
+        Ok(())
+    }
+}
+
+/// The moments, to be written in disjoint parts.
+enum State<'a> {
+    None,
+    One(Shards<'a, f32>),
+    Two(Shards<'a, f32>, Shards<'a, f32>),
+    Codes(Shards<'a, u8>, Shards<'a, u8>, Shards<'a, f32>),
+}
+
+impl<'a> State<'a> {
+    /// As [`Optimizer::need`] has it.
+    fn take(frame: &mut Frame<'a>, method: &Method, n: usize) -> Result<State<'a>> {
+        Ok(match *method {
+            Method::Sgd { momentum, .. } if momentum > 0.0 => State::One(Shards::new(frame.take(n)?)),
+            Method::Sgd { .. } => State::None,
+            Method::Adam(_) | Method::AdamW(_) => State::Two(Shards::new(frame.take(n)?), Shards::new(frame.take(n)?)),
+            Method::AdamW8(_) => {
+                let (m, v) = (Shards::new(frame.take(n)?), Shards::new(frame.take(n)?));
+                State::Codes(m, v, Shards::new(frame.take(n / BLOCK * 2)?))
+            }
+        })
+    }
+
+    /// Applies a step to the elements `at`, which begin at a whole block.
+    ///
+    /// # Safety
+    /// Ranges in use at the same time must be disjoint.
+    unsafe fn apply(&self, kernels: &Kernels, step: &Step, w: &mut [f32], g: &mut [f32], at: Range<usize>) {
+        // SAFETY: the caller's promise; blocks belong to the range that holds their first element.
+        unsafe {
+            match (self, step) {
+                (State::None, Step::Sgd(step)) => kernels.sgd(w, g, &mut [], step),
+                (State::One(b), Step::Sgd(step)) => kernels.sgd(w, g, b.part(at), step),
+                (State::Two(m, v), Step::Adam(step)) => kernels.adam(w, g, m.part(at.clone()), v.part(at), step),
+                (State::Codes(m, v, scales), Step::Adam(step)) => {
+                    let blocks = at.start / BLOCK * 2..at.end.div_ceil(BLOCK) * 2;
+                    kernels.adam8(w, g, (m.part(at.clone()), v.part(at), scales.part(blocks)), step);
+                }
+                (State::None | State::One(_), Step::Adam(_)) | (State::Two(..) | State::Codes(..), Step::Sgd(_)) => {
+                    unreachable!("the state is that of the method")
+                }
+            }
+        }
+    }
+}
+
+const _: () = assert!(UNIT.is_multiple_of(BLOCK) && super::params::CHUNK.is_multiple_of(UNIT));
