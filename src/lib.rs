@@ -15,6 +15,8 @@ pub mod ops;
 pub mod tensor;
 pub mod threads;
 pub mod tokenizer;
+#[cfg(feature = "train")]
+pub mod train;
 
 pub use error::{Code, Error, Result};
 pub use qorus_kernels::{self as kernels, Isa, Type};

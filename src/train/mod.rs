@@ -1,0 +1,3 @@
+//! Training, over everything that inference is made of.
+
+pub mod data;
