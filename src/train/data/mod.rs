@@ -2,7 +2,7 @@
 //!
 //! Text goes this way: [`Source`] (plain text or JSONL) -> [`prepare`] tokenises it once into a file of ids beside the run ->
 //! [`Ids`] maps that file -> [`Batches`] fills the caller's slices, shuffled by counting, so that its place in the data is three
-//! numbers.
+//! numbers. Tables go through [`table`].
 
 pub mod batch;
 pub mod ids;
@@ -11,6 +11,7 @@ pub mod prepare;
 mod sample;
 pub mod shuffle;
 pub mod source;
+pub mod table;
 
 pub use batch::{Batch, BatchParams, Batches, Fill, Filled, IGNORED, Part, Place, Position, Split};
 pub use ids::Ids;
