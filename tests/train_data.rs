@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use common::dir::Dir;
+use common::limits::{peak, without_allocating};
 use common::vocab::{CONTROL, PLAIN, SPECIAL, Vocab, encode, gguf};
 use qorus::gguf::Gguf;
 use qorus::tokenizer::Tokenizer;
@@ -320,6 +321,40 @@ fn batches_come_again_from_every_position() {
             assert!(differs, "{fill:?} {split:?}");
         }
     }
+}
+
+#[test]
+fn a_batch_allocates_nothing() {
+    let dir = Dir::new("alloc");
+    let ids = set(&dir, &[5, 9, 30, 2, 12, 7, 7, 21, 3]);
+    for fill in [Fill::Cut, Fill::Whole, Fill::Windows] {
+        let p = BatchParams::train(2, 8, fill);
+        let mut batches = Batches::new(ids.clone(), &p).unwrap();
+        let mut memory = Memory::new(&p);
+        let at = batches.position();
+        without_allocating(|| {
+            (0..50).for_each(|_| assert!(memory.next(&mut batches).is_some()));
+            batches.seek(at).unwrap();
+        });
+    }
+}
+
+#[test]
+fn preparing_takes_memory_by_the_line() {
+    let dir = Dir::new("bounded");
+    let line = format!("{{\"text\": \"{}\"}}\n", "hello w".repeat(20));
+    let (file, tokenizer) = vocabulary();
+    let most = |source: &Source| {
+        let make = || prepare(source, &file, &tokenizer, &dir.0.join("ids"), &mut |_, _| true).unwrap();
+        let (ids, bytes) = peak(make);
+        (ids.tokens(), bytes)
+    };
+    most(&lines(&dir, &line.repeat(2))); // the tokenizer's index is filled at first use
+    let ((few, small), (many, large)) = (most(&lines(&dir, &line)), most(&lines(&dir, &line.repeat(20_000))));
+    assert!(many == 20_000 * few && large < small + 4096, "{small} bytes for a line, {large} for 20 000");
+    let text = "hello world\n".repeat(1 << 19);
+    let (tokens, bytes) = most(&Source::text([dir.file("text", text.as_bytes())]));
+    assert!(tokens > 1 << 20 && bytes < 2 << 20, "{bytes} bytes for {tokens} tokens");
 }
 
 #[test]

@@ -5,11 +5,12 @@ mod common;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use common::dir::Dir;
+use common::dir::{Dir, shared};
 use qorus::Code;
 use qorus::train::data::IGNORED;
 use qorus::train::data::table::{
-    Bound, Description, Feature, FitParams, MISSING, Rows, TableBatch, TableBatches, TableParams, Target, Task, UNKNOWN,
+    Bound, Description, Feature, FitParams, MISSING, Rows, TableBatch, TableBatches, TableParams, Target, Task,
+    UNKNOWN, class_weights, folds,
 };
 
 const SHOPS: &str = "\u{feff}id,age, city ,spent,left\n\
@@ -198,4 +199,35 @@ fn batches_come_again() {
     let new = Arc::new(Bound::new(rows, table.description().clone()).unwrap());
     let mut one = TableBatches::new(new, vec![0], 2, Some(1)).unwrap();
     assert_eq!(next(&mut one).3, [IGNORED; 2]);
+}
+
+/// Tables as they come: what is missing, what only names rows, and the classes in each fold.
+#[test]
+fn real_tables_are_read() {
+    for (name, target, ignore, rows_of, numbers, categories) in [
+        ("telco-customer-churn.csv", "Churn", "customerID", 7043, 5, 15),
+        ("online_shoppers_intention.csv", "Revenue", "", 12359, 14, 3),
+    ] {
+        let Some(path) = shared(&format!("data/{name}")) else { continue };
+        let ignore: Vec<String> = Some(ignore).filter(|i| !i.is_empty()).map(String::from).into_iter().collect();
+        let p = TableParams { ignore: ignore.clone(), ..TableParams::new(target) };
+        let rows = Rows::read(&path, &p).unwrap();
+        assert_eq!(rows.len(), rows_of);
+        let strata = rows.strata();
+        let fold = folds(&strata, 5, 1).unwrap();
+        let d = Description::fit(&rows, |row| fold[row] != 0, &FitParams::default()).unwrap();
+        assert_eq!((d.numbers(), d.categories().count()), (numbers, categories), "{d:?}");
+        let table = Bound::new(rows, d).unwrap();
+        let class = |row| table.class(row).unwrap();
+        let ones = |f: u32| (0..rows_of).filter(|&r| fold[r] == f && class(r) == 1).count();
+        assert!((1..5).all(|f| ones(f).abs_diff(ones(0)) <= 1));
+        let w = class_weights(2, (0..rows_of).map(class)).unwrap();
+        assert!(w[0] < 1.0 && w[1] > 1.0, "{w:?}");
+        assert!((0..rows_of).all(|r| row(&table, r).0.iter().all(|x| x.is_finite())));
+        if !ignore.is_empty() {
+            let rows = Rows::read(&path, &TableParams::new(target)).unwrap();
+            let e = Description::fit(&rows, |_| true, &FitParams::default()).unwrap_err();
+            assert!(e.message().contains("column \"customerID\" has 7043 categories"), "{e}");
+        }
+    }
 }

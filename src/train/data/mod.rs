@@ -11,7 +11,9 @@ pub mod prepare;
 mod sample;
 pub mod shuffle;
 pub mod source;
+mod stretch;
 pub mod table;
+pub mod vocab;
 
 pub use batch::{Batch, BatchParams, Batches, Fill, Filled, IGNORED, Part, Place, Position, Split};
 pub use ids::Ids;

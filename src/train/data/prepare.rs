@@ -7,12 +7,10 @@ use super::ids::{Ids, IdsWriter, Key, MAGIC};
 use super::lines::{self, Lines};
 use super::sample::{Reader, Text};
 use super::source::{Kind, Source};
+use super::stretch::{read, stretches};
 use crate::error::{Code, Result, fail};
 use crate::gguf::{Gguf, Value};
 use crate::tokenizer::{Encode, Tokenizer};
-
-/// Bytes of plain text that are encoded at once.
-const STRETCH: usize = 1 << 20;
 
 /// The ids of `source` in the file at `path`: opened if it was made from just these bytes by this vocabulary, made anew
 /// otherwise. `gguf` is the file that `tokenizer` was made from. `progress` is told the bytes done and of all (each is read
@@ -145,58 +143,26 @@ fn vocabulary_crc(gguf: &Gguf) -> u32 {
     crc.finalize()
 }
 
-fn read(file: &mut std::fs::File, to: &mut [u8], path: &Path) -> Result<usize> {
-    loop {
-        match file.read(to) {
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(e) => fail!(Io, "{}: cannot be read: {e}", path.display()),
-            Ok(n) => return Ok(n),
-        }
-    }
-}
-
 /// Each file as one sample. Returns the CRC-32 of all bytes.
 fn texts(source: &Source, tokenizer: &Tokenizer, out: &mut IdsWriter, progress: &mut Progress) -> Result<u32> {
     let mut crc = crc32fast::Hasher::new();
     let spaced = prefixes_space(tokenizer)?;
-    let mut buffer = vec![0; STRETCH];
+    let mut buffer = Vec::new();
     for path in &source.files {
-        let mut file = lines::open(path)?;
-        // `held` bytes of the buffer are not encoded yet; the first of them is at `at` in the file.
-        let (mut held, mut at, mut begun) = (0, 0u64, false);
-        loop {
-            let n = read(&mut file, buffer.get_mut(held..).unwrap_or(&mut []), path)?;
-            crc.update(buffer.get(held..held + n).unwrap_or(&[]));
-            held += n;
-            progress.more(n)?;
-            if n > 0 && held < buffer.len() {
-                continue;
-            }
-            let bytes = buffer.get(..held).unwrap_or(&[]);
-            let used = if n == 0 { held } else { seam(bytes) };
-            let mark = if at == 0 && bytes.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
-            let text = match std::str::from_utf8(bytes.get(mark..used).unwrap_or(&[])) {
-                Ok(text) => text,
-                Err(e) => {
-                    let at = at + (mark + e.valid_up_to()) as u64;
-                    fail!(Format, "{}: byte {at} is no UTF-8: convert the file to UTF-8", path.display())
-                }
-            };
-            if !text.is_empty() {
-                // BOS alone, before the first stretch; and the space that a vocabulary puts before a text takes the place
-                // of the one that stands there.
-                let bos = tokenizer.bos().filter(|_| !begun && tokenizer.adds_bos());
-                bos.map_or(Ok(()), |id| out.push(id, true))?;
-                let text = if begun && spaced { text.strip_prefix(' ').unwrap_or(text) } else { text };
-                begun = true;
-                tokenizer.encode_each(text, Encode::default(), |id| out.push(id, true))?;
-            }
-            buffer.copy_within(used..held, 0);
-            (held, at) = (held - used, at + used as u64);
-            if n == 0 {
-                break;
-            }
-        }
+        let mut begun = false;
+        let mut seen = |bytes: &[u8]| {
+            crc.update(bytes);
+            progress.more(bytes.len())
+        };
+        stretches(path, &mut buffer, &mut seen, &mut |text| {
+            // BOS alone, before the first stretch; and the space that a vocabulary puts before a text takes the place of the
+            // one that stands there.
+            let bos = tokenizer.bos().filter(|_| !begun && tokenizer.adds_bos());
+            bos.map_or(Ok(()), |id| out.push(id, true))?;
+            let text = if begun && spaced { text.strip_prefix(' ').unwrap_or(text) } else { text };
+            begun = true;
+            tokenizer.encode_each(text, Encode::default(), |id| out.push(id, true))
+        })?;
         if let Some(eos) = tokenizer.eos().filter(|_| begun && source.end) {
             out.push(eos, true)?;
         }
@@ -213,19 +179,6 @@ fn prefixes_space(tokenizer: &Tokenizer) -> Result<bool> {
         Ok(())
     })?;
     Ok(first.is_some_and(|id| tokenizer.raw(id).starts_with("\u{2581}".as_bytes())))
-}
-
-/// Where to cut text that goes on: behind the last end of a line that no white space follows, where no pre-tokenizer's word
-/// reaches over; else before the last space; else before the last character. Never 0 for a buffer that is full.
-fn seam(bytes: &[u8]) -> usize {
-    let pair = |is: fn(u8, u8) -> bool| {
-        let at = bytes.windows(2).rposition(|w| is(w[0], w[1]))? + 1;
-        Some(at)
-    };
-    let line = pair(|a, b| a == b'\n' && !b.is_ascii_whitespace() && b < 0x80);
-    let space = || pair(|a, b| !a.is_ascii_whitespace() && a < 0x80 && b == b' ');
-    let letter = || bytes.iter().rposition(|b| b & 0xc0 != 0x80).filter(|&at| at > 0);
-    line.or_else(space).or_else(letter).unwrap_or(bytes.len())
 }
 
 /// Each line as one sample. Returns the CRC-32 of all bytes.
