@@ -2,6 +2,8 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Error as IoError, Result as IoResult, Write};
+#[cfg(feature = "train")]
+use std::io::{Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Result, fail};
@@ -38,6 +40,24 @@ impl SaveFile {
             }
         }
         fail!(Io, "{name}: left-over files .{file_name}.*.tmp beside it are in the way: delete them")
+    }
+
+    /// Writes over the first bytes of the file, which must be there: a header whose numbers are known at the end. What is written
+    /// afterwards follows on what was written before.
+    #[cfg(feature = "train")]
+    pub(crate) fn put_front(&mut self, bytes: &[u8]) -> Result<()> {
+        let done = self.file.as_mut().map_or_else(
+            || Err(closed()),
+            |file| {
+                file.rewind()?;
+                file.write_all(bytes)?;
+                file.seek(SeekFrom::End(0)).map(drop)
+            },
+        );
+        match done {
+            Ok(()) => Ok(()),
+            Err(e) => fail!(Io, "{}: cannot be written: {e}", self.path.display()),
+        }
     }
 
     /// Brings all bytes to the disk and puts the file in its place.

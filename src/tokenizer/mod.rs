@@ -211,6 +211,22 @@ impl Tokenizer {
     }
 }
 
+/// Hands the words that a pre-tokenizer makes of `text` to `each`, in order: what a vocabulary is trained on. Errors: its
+/// own, and `Unsupported` for a name that is not known or whose words are not bytes.
+#[cfg(feature = "train")]
+pub(crate) fn each_word(pre: &str, text: &str, each: &mut dyn FnMut(&str) -> Result<()>) -> Result<()> {
+    match pre::find(pre.as_bytes()).filter(|p| !p.raw) {
+        Some(pre) => split::split(pre.passes, text, each),
+        None => fail!(Unsupported, "the pre-tokenizer {pre:?} is not known, or none of byte-level vocabularies"),
+    }
+}
+
+/// Bytes as byte-level vocabularies write them.
+#[cfg(feature = "train")]
+pub(crate) fn in_letters(bytes: &[u8]) -> Vec<u8> {
+    bytes.iter().flat_map(|&byte| encode_byte(byte, &mut [0; 2]).to_vec()).collect()
+}
+
 impl View<'_> {
     /// Encodes text without special tokens; `prefix` puts a space before it.
     fn encode_text(

@@ -6,6 +6,7 @@
 //! from a frame whose size is planned beforehand; nothing allocates in a step.
 
 pub mod clip;
+pub mod data;
 pub mod loss;
 mod method;
 pub mod optim;
