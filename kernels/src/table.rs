@@ -47,6 +47,15 @@ pub type AttendMerge = unsafe fn(&mut [f32], &mut [f32], &mut [f32], &[f32], &[f
 /// `(a, b, accumulate, c, scratch)`.
 #[cfg(feature = "train")]
 pub type Gemm = unsafe fn(&Mat, &Mat, bool, &mut TileMut, &mut [f32]);
+/// `(x, w, eps, dy, dx, dw)`.
+#[cfg(feature = "train")]
+pub type RmsNormBackward = unsafe fn(&[f32], &[f32], f32, &[f32], &mut [f32], &mut [f32]);
+/// `(x, w, eps, dy, dx, dw, db)`.
+#[cfg(feature = "train")]
+pub type LayerNormBackward = unsafe fn(&[f32], &[f32], f32, &[f32], &mut [f32], &mut [f32], &mut [f32]);
+/// `(gate, up, d)`, in place.
+#[cfg(feature = "train")]
+pub type GatedBackward = unsafe fn(&mut [f32], &mut [f32], &mut [f32]);
 
 /// A kernel, by its signature. To call one is sound when the CPU has its level and the slices have the
 /// lengths that the method of [`Kernels`] with the operation's name demands.
@@ -70,6 +79,12 @@ pub enum Func {
     AttendMerge(AttendMerge),
     #[cfg(feature = "train")]
     Gemm(Gemm),
+    #[cfg(feature = "train")]
+    RmsNormBackward(RmsNormBackward),
+    #[cfg(feature = "train")]
+    LayerNormBackward(LayerNormBackward),
+    #[cfg(feature = "train")]
+    GatedBackward(GatedBackward),
 }
 
 /// One row of the list.
@@ -115,6 +130,12 @@ const LISTS: &[&[Entry]] = &[
     scalar::rope::ENTRIES,
     scalar::softmax::ENTRIES,
     scalar::vector::ENTRIES,
+    #[cfg(feature = "train")]
+    scalar::activation::TRAIN_ENTRIES,
+    #[cfg(feature = "train")]
+    scalar::norm::TRAIN_ENTRIES,
+    #[cfg(feature = "train")]
+    scalar::softmax::TRAIN_ENTRIES,
     #[cfg(target_arch = "x86_64")]
     avx2::matmul_q8::ENTRIES,
     #[cfg(target_arch = "x86_64")]
@@ -212,6 +233,26 @@ kernels! {
     attend_merge: AttendMerge,
     #[cfg(feature = "train")]
     gemm: Gemm,
+    #[cfg(feature = "train")]
+    rmsnorm_backward: RmsNormBackward,
+    #[cfg(feature = "train")]
+    layernorm_backward: LayerNormBackward,
+    #[cfg(feature = "train")]
+    softmax_backward: Binary,
+    #[cfg(feature = "train")]
+    silu_backward: Binary,
+    #[cfg(feature = "train")]
+    gelu_backward: Binary,
+    #[cfg(feature = "train")]
+    gelu_erf_backward: Binary,
+    #[cfg(feature = "train")]
+    relu_backward: Binary,
+    #[cfg(feature = "train")]
+    softcap_backward: Axpy,
+    #[cfg(feature = "train")]
+    silu_mul_backward: GatedBackward,
+    #[cfg(feature = "train")]
+    gelu_mul_backward: GatedBackward,
 }
 
 /// The function of a slot, or a panic that names what is missing.

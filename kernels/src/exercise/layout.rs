@@ -147,6 +147,20 @@ impl Layout {
                 l.floats(Read, &[unit, Positive], 4 * tokens);
                 l.floats(Read, &[unit], vector * tokens);
             }
+            #[cfg(feature = "train")]
+            Func::RmsNormBackward(_) => {
+                l.floats(Read, &[wide, unit, unit], vector);
+                l.floats(Write, &[Empty], vector);
+                l.floats(Change, &[unit], vector);
+            }
+            #[cfg(feature = "train")]
+            Func::LayerNormBackward(_) => {
+                l.floats(Read, &[wide, unit, unit], vector);
+                l.floats(Write, &[Empty], vector);
+                l.floats(Change, &[unit, unit], vector);
+            }
+            #[cfg(feature = "train")]
+            Func::GatedBackward(_) => l.floats(Change, &[wide, unit, unit], vector),
         }
         l
     }

@@ -187,6 +187,12 @@ impl<'a> Exercise<'a> {
             (Func::Binary(_), _) => 2 * k,
             (Func::Scaled(_), "scale") => k,
             (Func::Scaled(_), _) => 3 * k,
+            #[cfg(feature = "train")]
+            (Func::RmsNormBackward(_), _) => 11 * k,
+            #[cfg(feature = "train")]
+            (Func::LayerNormBackward(_), _) => 19 * k,
+            #[cfg(feature = "train")]
+            (Func::GatedBackward(_), _) => 6 * k,
             (Func::QuantizeAct(_) | Func::Dequantize(_) | Func::Quantize(_), _) => k,
         }) as u64
     }
@@ -287,6 +293,21 @@ impl<'a> Exercise<'a> {
                 Func::AttendMerge(f) => {
                     args!(max, sum, out, max2, sum2, out2);
                     f(max, sum, out, max2, sum2, out2);
+                }
+                #[cfg(feature = "train")]
+                Func::RmsNormBackward(f) => {
+                    args!(x, w, dy, dx, dw);
+                    f(x, w, 1e-5, dy, dx, dw);
+                }
+                #[cfg(feature = "train")]
+                Func::LayerNormBackward(f) => {
+                    args!(x, w, dy, dx, dw, db);
+                    f(x, w, 1e-5, dy, dx, dw, db);
+                }
+                #[cfg(feature = "train")]
+                Func::GatedBackward(f) => {
+                    args!(gate, up, d);
+                    f(gate, up, d);
                 }
             }
         }
