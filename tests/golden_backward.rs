@@ -10,15 +10,23 @@ mod run;
 
 use golden::{Golden, near, within};
 use lesson::{Input, Lesson};
+use qorus::engine::Runtime;
 use qorus::gguf::{Gguf, Writer};
 use qorus::layers::trained::Param;
 use qorus::layers::{Params, Store};
+use qorus::memory::Region;
 use qorus::models::Graph;
 use qorus::models::hand::{AttentionValues, Hand, LinearValues, RopeValues, Values};
+use qorus::models::rope::{self, Rope};
+use qorus::ops::Exec;
 use qorus::ops::activation::Activation;
+use qorus::ops::attend::{AttendParams, Place};
+use qorus::ops::attend_rows::{self, RowsShape};
 use qorus::ops::rope::RopeStyle;
+use qorus::threads::Shards;
 use qorus::{Isa, Type};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// A case of a file: its inputs, and what is expected.
 struct Case<'a>(&'a Golden, &'a str);
@@ -123,10 +131,9 @@ fn golden_layers() {
     });
     let case = Case(&file, "gelu_mlp");
     let [w1, b1, w2, b2] = ["w1", "b1", "w2", "b2"].map(|name| case.input(name));
-    // The erf form.
     check(&case, &[9], &["w1", "b1", "w2", "b2"], |b| {
         b.rows(32).unwrap();
-        b.ffn(Activation::GeluErf, None, &linear(&w1, 32, Some(&b1)), &linear(&w2, 56, Some(&b2))).unwrap();
+        b.ffn(Activation::Gelu, None, &linear(&w1, 32, Some(&b1)), &linear(&w2, 56, Some(&b2))).unwrap();
     });
 }
 
@@ -320,5 +327,105 @@ fn trained_values_take_the_place_of_the_stored() {
         let m = params.matrix(&w).unwrap();
         assert_eq!(m.bytes, bytemuck::cast_slice::<f32, u8>(&changed[t.at..t.at + t.len]));
         assert_ne!(m.bytes, lesson.store.matrix(&w).unwrap().bytes);
+    }
+}
+
+/// Runs `f` on two threads with that much scratch each.
+fn with_exec(isa: Isa, each: usize, f: impl FnOnce(&Exec)) {
+    let runtime = Runtime::new(2, Some(isa)).unwrap();
+    let each = each.next_multiple_of(64);
+    let (mut bytes, never) = (vec![0; 2 * each], AtomicBool::new(false));
+    let scratch = Shards::new(&mut bytes);
+    let (kernels, pool) = (&runtime.kernels, &runtime.pool);
+    f(&Exec { kernels, pool, scratch: &scratch, scratch_bytes: each, cancel: &never });
+}
+
+#[test]
+fn golden_attention_of_heads() {
+    let file = Golden::open("attention");
+    for isa in run::levels() {
+        for name in ["sdpa_gqa_causal", "sdpa_mha_causal"] {
+            let case = Case(&file, name);
+            let [q, k, v, d_out] = ["q", "k", "v", "do"].map(|name| case.input(name));
+            let (dims, n_kv) = (case.shape("q"), case.shape("k")[2]);
+            let lens = vec![dims[1] as u32; dims[0]];
+            let p = AttendParams { n_head: dims[2], scale: 1.0 / (dims[3] as f32).sqrt(), softcap: 0.0, window: 0 };
+            let shape = RowsShape { n_kv, head_dim: dims[3], lens: &lens };
+            let new = |x: &[f32]| vec![f32::NAN; x.len()];
+            let (mut out, mut dq, mut dk, mut dv) = (new(&q), new(&q), new(&k), new(&v));
+            with_exec(isa, attend_rows::scratch(&p, dims[1]), |exec| {
+                attend_rows::attend_rows(exec, &p, shape, (&q, &k, &v), &mut out).unwrap();
+                let into = (&mut dq[..], &mut dk[..], &mut dv[..]);
+                attend_rows::attend_rows_backward(exec, &p, shape, (&q, &k, &v), &d_out, into).unwrap();
+            });
+            case.near("o", &out);
+            case.near("grad_q", &dq);
+            case.near("grad_k", &dk);
+            case.near("grad_v", &dv);
+        }
+    }
+}
+
+#[test]
+fn golden_rotations() {
+    let file = Golden::open("attention");
+    for (name, style, base, first) in [
+        ("rope_norm_base10000_pos0", RopeStyle::Norm, 1e4, 0),
+        ("rope_norm_base1000000_pos37", RopeStyle::Norm, 1e6, 37),
+        ("rope_neox_base10000_pos0", RopeStyle::Neox, 1e4, 0),
+        ("rope_neox_base1000000_pos37", RopeStyle::Neox, 1e6, 37),
+    ] {
+        let case = Case(&file, name);
+        let (mut x, mut dx, dims) = (case.input("x"), case.input("dy"), case.shape("x"));
+        let table = Rope::plain(style, dims[3], base, 1.0);
+        let places: Vec<Place> =
+            (0..dims[0] * dims[1]).map(|i| Place { seq: 0, pos: first + (i % dims[1]) as u32 }).collect();
+        let mut region = Region::new(rope::train_need(std::slice::from_ref(&table), places.len()).peak()).unwrap();
+        region.with_frame(|frame| {
+            let there = rope::rows(std::slice::from_ref(&table), 64, &places, frame).unwrap();
+            let back = rope::back(&there, 1, frame).unwrap();
+            with_exec(Isa::detect(), 0, |exec| {
+                for (x, r) in [(&mut x, &there[0]), (&mut dx, &back[0])] {
+                    qorus::ops::rope::rope(exec, style, x, dims[3], r.cos, r.sin, r.half).unwrap();
+                }
+            });
+        });
+        case.near("y", &x);
+        case.near("grad_x", &dx);
+    }
+}
+
+#[test]
+fn golden_kernels() {
+    let file = Golden::open("ops");
+    for k in run::levels().into_iter().filter_map(qorus::kernels::Kernels::new) {
+        let case = Case(&file, "softmax");
+        let (mut y, mut d, width) = (case.input("x"), case.input("dy"), case.shape("x")[1]);
+        for (y, d) in y.chunks_mut(width).zip(d.chunks_mut(width)) {
+            k.softmax(y);
+            k.softmax_backward(d, y);
+        }
+        case.near("y", &y);
+        case.near("grad_x", &d);
+        let case = Case(&file, "softmax_causal");
+        let (mut y, mut d) = (case.input("x"), case.input("dy"));
+        for (i, (y, d)) in y.chunks_mut(9).zip(d.chunks_mut(9)).enumerate() {
+            let seen = i % 9 + 1;
+            y[seen..].fill(0.0);
+            d[seen..].fill(0.0);
+            let (y, d) = (&mut y[..seen], &mut d[..seen]);
+            k.scale(y, 0.25);
+            k.softmax(y);
+            k.softmax_backward(d, y);
+            k.scale(d, 0.25);
+        }
+        case.near("y", &y);
+        case.near("grad_x", &d);
+        let case = Case(&file, "silu_mul");
+        let (mut g, mut u, mut d) = (case.input("g"), case.input("u"), case.input("dy"));
+        k.silu_mul_backward(&mut g, &mut u, &mut d);
+        case.near("y", &d);
+        case.near("grad_g", &g);
+        case.near("grad_u", &u);
     }
 }
