@@ -13,6 +13,7 @@ mod wide;
 use lesson::{Input, Lesson};
 use qorus::gguf::Gguf;
 use qorus::kernels::Kernels;
+use qorus::layers::train;
 use qorus::layers::trained::Param;
 use qorus::layers::{Dropout, Layer, Residual, Store};
 use qorus::models::Graph;
@@ -419,6 +420,43 @@ fn frozen_parameters_and_layers_left_out() {
             true => assert!(part.grad(i).iter().all(|&g| g == 0.0), "parameter {i}"),
             false => assert_eq!(part.grad(i), whole.grad(i), "parameter {i}"),
         }
+    }
+}
+
+/// The layers behind [`Graph::embedding_end`] may take a few rows at a time, there and back, so that the logits of all rows are
+/// never there at once: to the same bits.
+#[test]
+fn the_head_takes_its_rows_in_slices() {
+    for name in ["llama.gguf", "llama-tied.gguf", "gemma2.gguf"] {
+        let lens = [7, 4];
+        let mut whole = Lesson::new(2, Isa::detect(), file(name), |_| true);
+        let (given, mut room) = (Given::new(&whole.graph, &lens), whole.room(&lens));
+        whole.pass(&given.input(), &mut room, |y, d| d.copy_from_slice(&upstream(y.len())));
+        let (dy, rows) = (upstream(room.y.len()), 11);
+        let mut part = Lesson::new(3, Isa::detect(), file(name), |_| true);
+        part.in_pass(&given.input(), |pass, frame, layers, grads| {
+            let end = layers.1;
+            let (body, head) = layers.0.split_at(end);
+            let width = layers.2;
+            let out = dy.len() / rows;
+            let all = pass.sizes(rows);
+            let cache = frame.take::<f32>(train::sequence_cache_len(body, all, 0)).unwrap();
+            let (mid, d_mid) = (frame.take::<f32>(rows * width).unwrap(), frame.take::<f32>(rows * width).unwrap());
+            train::sequence_forward_train(body, pass, frame, all, &[], 0, mid, cache).unwrap();
+            for from in (0..rows).step_by(3) {
+                let n = 3.min(rows - from);
+                let (s, mut frame) = (pass.sizes(n), frame.sub());
+                let (x, d_x) = (&mid[from * width..][..n * width], &mut d_mid[from * width..][..n * width]);
+                let cache = frame.take::<f32>(train::sequence_cache_len(head, s, width)).unwrap();
+                let y = frame.take::<f32>(n * out).unwrap();
+                train::sequence_forward_train(head, pass, &mut frame, s, x, width, y, cache).unwrap();
+                assert_eq!(y, &room.y[from * out..][..n * out]);
+                let dy = &dy[from * out..][..n * out];
+                train::sequence_backward(head, pass, &mut frame, s, x, width, dy, Some(d_x), cache, grads, 0).unwrap();
+            }
+            train::sequence_backward(body, pass, frame, all, &[], 0, d_mid, None, cache, grads, 0).unwrap();
+        });
+        assert!(run::bits(&part.grads) == run::bits(&whole.grads), "{name}");
     }
 }
 

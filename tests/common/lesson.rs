@@ -2,10 +2,10 @@
 
 use qorus::Isa;
 use qorus::engine::Runtime;
-use qorus::layers::train::{PassSizes, sequence_backward, sequence_forward_train};
+use qorus::layers::train::{Pass, PassSizes, sequence_backward, sequence_forward_train};
 use qorus::layers::trained::{Grads, Param, Trained, Values};
-use qorus::layers::{Params, Store};
-use qorus::memory::{Need, Region};
+use qorus::layers::{Layer, Params, Store};
+use qorus::memory::{Frame, Need, Region};
 use qorus::models::Graph;
 use qorus::models::train::{Batch, Mode};
 use qorus::ops::Exec;
@@ -120,6 +120,32 @@ impl Lesson {
         });
         assert_eq!(region.high_water(), planned, "the plan is not what was taken");
         result.unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    /// Calls `f` with a pass, with ample memory, with the layers, where the head of them begins and the width there, and with
+    /// the gradients.
+    pub fn in_pass(&mut self, input: &Input, f: impl FnOnce(&Pass, &mut Frame, (&[Layer], usize, usize), &mut Grads)) {
+        let Room { places, mut scratch, .. } = self.room(input.lens);
+        let Lesson { graph, runtime, trained, values, grads, mode, store, never, .. } = self;
+        let threads = runtime.pool.len();
+        let each = scratch.len() / threads;
+        let scratch = Shards::new(&mut scratch);
+        let (kernels, pool) = (&runtime.kernels, &runtime.pool);
+        let exec = Exec { kernels, pool, scratch: &scratch, scratch_bytes: each, cancel: never };
+        let params = Params::with(store, Values::new(trained, values).unwrap());
+        let batch = Batch { tokens: input.tokens, places: &places, lens: input.lens };
+        let mut grads = Grads::new(trained, grads).unwrap();
+        let end = graph.embedding_end();
+        let layers = (&graph.layers[..], end, graph.width_at(end));
+        let mut region = Region::new(1 << 24).unwrap();
+        region
+            .with_frame(|frame| {
+                graph.with_pass(exec, params, trained, batch, *mode, frame, |pass, frame| {
+                    f(pass, frame, layers, &mut grads);
+                    Ok(())
+                })
+            })
+            .unwrap_or_else(|e| panic!("{e}"));
     }
 
     /// The gradient of a parameter by its number in the list.
