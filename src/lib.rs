@@ -12,6 +12,7 @@ pub mod layers;
 pub mod memory;
 pub mod models;
 pub mod ops;
+pub mod rng;
 pub mod tensor;
 pub mod threads;
 pub mod tokenizer;

@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// What each part of the library may import, beside itself and the ground.
-const MAY: [(&str, &[&str]); 14] = [
+const MAY: [(&str, &[&str]); 15] = [
     ("error", &[]),
     ("memory", &[]),
     ("threads", &[]),
     ("tensor", &[]),
     ("gguf", &[]),
     ("tokenizer", &["gguf"]),
+    ("rng", &[]),
     ("ops", &[]),
     ("layers", &["ops", "gguf"]),
     ("models", &["layers", "ops", "gguf"]),
@@ -21,7 +22,7 @@ const MAY: [(&str, &[&str]); 14] = [
     ("ffi", &["train", "qubo", "convert", "engine", "models", "layers", "ops", "gguf", "tokenizer"]),
 ];
 
-const GROUND: [&str; 4] = ["error", "memory", "threads", "tensor"];
+const GROUND: [&str; 5] = ["error", "rng", "memory", "threads", "tensor"];
 
 /// What the root of the crate names itself.
 const ROOT: [&str; 5] = ["Code", "Error", "Result", "Isa", "Type"];

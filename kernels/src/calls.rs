@@ -23,6 +23,9 @@ macro_rules! call {
     }};
 }
 
+#[cfg(feature = "train")]
+mod backward;
+
 /// Bytes of a row of `k` elements; panics when that is no whole number of blocks.
 #[inline(always)]
 fn row_bytes(ty: Type, k: usize) -> usize {

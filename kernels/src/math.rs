@@ -40,6 +40,10 @@ pub(crate) const TAIL_POLY: [f32; 10] = [
     0.099_748_015,
 ];
 
+/// 1 / sqrt(2 pi).
+#[cfg(feature = "train")]
+pub(crate) const NORMAL_DENSITY: f32 = 0.398_942_3;
+
 /// The smaller, and `x` when it is a NaN.
 #[inline(always)]
 fn at_most(limit: f32, x: f32) -> f32 {
@@ -123,9 +127,9 @@ pub fn gelu(x: f32) -> f32 {
     gate(x, x * (x * x).mul_add(GELU_C1, GELU_C0))
 }
 
-/// GELU: x times the integral of the normal distribution up to x, within 8 ULP down to -12.
+/// `(exp(-x^2 / 2), integral of the normal distribution beyond |x|)`.
 #[inline(always)]
-pub fn gelu_erf(x: f32) -> f32 {
+fn normal(x: f32) -> (f32, f32) {
     let a = at_most(TAIL_HI, x.abs());
     // a^2 / 2 with its rounding error, which exp would magnify.
     let half = 0.5 * a;
@@ -134,6 +138,37 @@ pub fn gelu_erf(x: f32) -> f32 {
     let z = exp(-square);
     let z = (-error).mul_add(z, z);
     let t = 1.0 / a.mul_add(0.25, 1.0);
-    let tail = z * (t * horner(&TAIL_POLY, t));
+    (z, z * (t * horner(&TAIL_POLY, t)))
+}
+
+/// GELU: x times the integral of the normal distribution up to x, within 8 ULP down to -12.
+#[inline(always)]
+pub fn gelu_erf(x: f32) -> f32 {
+    let (_, tail) = normal(x);
     if x < 0.0 { x * tail } else { (-x).mul_add(tail, x) }
+}
+
+/// Derivative of [`silu`]. Its magnitude is about 1; so are the units of the errors of all three derivatives.
+#[cfg(feature = "train")]
+#[inline(always)]
+pub fn silu_slope(x: f32) -> f32 {
+    let s = sigmoid(x);
+    s * x.mul_add(1.0 - s, 1.0)
+}
+
+/// Derivative of [`gelu`].
+#[cfg(feature = "train")]
+#[inline(always)]
+pub fn gelu_slope(x: f32) -> f32 {
+    let square = x * x;
+    let s = sigmoid(x * square.mul_add(GELU_C1, GELU_C0));
+    s * (x * square.mul_add(3.0 * GELU_C1, GELU_C0)).mul_add(1.0 - s, 1.0)
+}
+
+/// Derivative of [`gelu_erf`].
+#[cfg(feature = "train")]
+#[inline(always)]
+pub fn gelu_erf_slope(x: f32) -> f32 {
+    let (z, tail) = normal(x);
+    (x * NORMAL_DENSITY).mul_add(z, if x < 0.0 { tail } else { 1.0 - tail })
 }

@@ -39,6 +39,15 @@ pub trait Real:
     fn gelu(self) -> Self;
     /// GELU by the normal distribution's integral.
     fn gelu_erf(self) -> Self;
+    /// Derivative of [`Real::silu`].
+    #[cfg(feature = "train")]
+    fn silu_slope(self) -> Self;
+    /// Derivative of [`Real::gelu`].
+    #[cfg(feature = "train")]
+    fn gelu_slope(self) -> Self;
+    /// Derivative of [`Real::gelu_erf`].
+    #[cfg(feature = "train")]
+    fn gelu_erf_slope(self) -> Self;
 }
 
 impl Real for f32 {
@@ -75,6 +84,18 @@ impl Real for f32 {
     fn gelu_erf(self) -> f32 {
         math::gelu_erf(self)
     }
+    #[cfg(feature = "train")]
+    fn silu_slope(self) -> f32 {
+        math::silu_slope(self)
+    }
+    #[cfg(feature = "train")]
+    fn gelu_slope(self) -> f32 {
+        math::gelu_slope(self)
+    }
+    #[cfg(feature = "train")]
+    fn gelu_erf_slope(self) -> f32 {
+        math::gelu_erf_slope(self)
+    }
 }
 
 impl Real for f64 {
@@ -108,5 +129,21 @@ impl Real for f64 {
     }
     fn gelu_erf(self) -> f64 {
         0.5 * self * libm::erfc(-self * core::f64::consts::FRAC_1_SQRT_2)
+    }
+    #[cfg(feature = "train")]
+    fn silu_slope(self) -> f64 {
+        let open = 1.0 / (1.0 + libm::exp(-self));
+        open * (1.0 + self * (1.0 - open))
+    }
+    #[cfg(feature = "train")]
+    fn gelu_slope(self) -> f64 {
+        let factor = core::f64::consts::FRAC_2_SQRT_PI * core::f64::consts::FRAC_1_SQRT_2;
+        let t = libm::tanh(factor * (self + 0.044715 * self * self * self));
+        0.5 * (1.0 + t) + 0.5 * self * (1.0 - t * t) * factor * (1.0 + 3.0 * 0.044715 * self * self)
+    }
+    #[cfg(feature = "train")]
+    fn gelu_erf_slope(self) -> f64 {
+        let density = 0.5 * core::f64::consts::FRAC_2_SQRT_PI * core::f64::consts::FRAC_1_SQRT_2;
+        0.5 * libm::erfc(-self * core::f64::consts::FRAC_1_SQRT_2) + self * density * libm::exp(-0.5 * self * self)
     }
 }

@@ -72,6 +72,15 @@ pub type Adam = unsafe fn(&mut [f32], &mut [f32], &mut [f32], &mut [f32], &AdamS
 /// `(w, g, m, v, scales, step)`.
 #[cfg(feature = "train")]
 pub type Adam8 = unsafe fn(&mut [f32], &mut [f32], &mut [u8], &mut [u8], &mut [f32], &AdamStep);
+/// `(x, w, eps, dy, dx, dw)`.
+#[cfg(feature = "train")]
+pub type RmsNormBackward = unsafe fn(&[f32], &[f32], f32, &[f32], &mut [f32], &mut [f32]);
+/// `(x, w, eps, dy, dx, dw, db)`.
+#[cfg(feature = "train")]
+pub type LayerNormBackward = unsafe fn(&[f32], &[f32], f32, &[f32], &mut [f32], &mut [f32], &mut [f32]);
+/// `(gate, up, d)`, in place.
+#[cfg(feature = "train")]
+pub type GatedBackward = unsafe fn(&mut [f32], &mut [f32], &mut [f32]);
 
 /// A kernel, by its signature. To call one is sound when the CPU has its level and the slices have the
 /// lengths that the method of [`Kernels`] with the operation's name demands.
@@ -109,6 +118,12 @@ pub enum Func {
     Adam(Adam),
     #[cfg(feature = "train")]
     Adam8(Adam8),
+    #[cfg(feature = "train")]
+    RmsNormBackward(RmsNormBackward),
+    #[cfg(feature = "train")]
+    LayerNormBackward(LayerNormBackward),
+    #[cfg(feature = "train")]
+    GatedBackward(GatedBackward),
 }
 
 /// One row of the list.
@@ -160,6 +175,12 @@ const LISTS: &[&[Entry]] = &[
     scalar::loss::ENTRIES,
     #[cfg(feature = "train")]
     scalar::optim::ENTRIES,
+    #[cfg(feature = "train")]
+    scalar::activation::TRAIN_ENTRIES,
+    #[cfg(feature = "train")]
+    scalar::norm::TRAIN_ENTRIES,
+    #[cfg(feature = "train")]
+    scalar::softmax::TRAIN_ENTRIES,
     #[cfg(target_arch = "x86_64")]
     avx2::matmul_q8::ENTRIES,
     #[cfg(target_arch = "x86_64")]
@@ -273,6 +294,26 @@ kernels! {
     adam: Adam,
     #[cfg(feature = "train")]
     adam8: Adam8,
+    #[cfg(feature = "train")]
+    rmsnorm_backward: RmsNormBackward,
+    #[cfg(feature = "train")]
+    layernorm_backward: LayerNormBackward,
+    #[cfg(feature = "train")]
+    softmax_backward: Binary,
+    #[cfg(feature = "train")]
+    silu_backward: Binary,
+    #[cfg(feature = "train")]
+    gelu_backward: Binary,
+    #[cfg(feature = "train")]
+    gelu_erf_backward: Binary,
+    #[cfg(feature = "train")]
+    relu_backward: Binary,
+    #[cfg(feature = "train")]
+    softcap_backward: Axpy,
+    #[cfg(feature = "train")]
+    silu_mul_backward: GatedBackward,
+    #[cfg(feature = "train")]
+    gelu_mul_backward: GatedBackward,
 }
 
 /// The function of a slot, or a panic that names what is missing.

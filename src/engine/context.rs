@@ -4,18 +4,15 @@ use super::batch::Token;
 use super::model::Model;
 use super::plan::{ContextParams, Layout, Pooling};
 use crate::error::{Code, Result, fail};
-use crate::layers::{RopeRows, Run, sequence};
-use crate::memory::{Frame, Plan, Region};
+use crate::layers::{Params, Run, sequence};
+use crate::memory::{Plan, Region};
+use crate::models::rope::{self, MAX_ROPES};
 use crate::ops::Exec;
 use crate::ops::attend::Place;
-use crate::ops::rope::RopeStyle;
 use crate::threads::{self, Shards};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-/// The most rotary embeddings of one model.
-pub const MAX_ROPES: usize = 4;
 
 /// Sequences being computed on one model. Everything is reserved when it is made; nothing is allocated afterwards.
 pub struct Context {
@@ -320,7 +317,7 @@ impl Context {
                     let Token { id, seq, pos, .. } = input.token(i);
                     (*token, *place) = (id, Place { seq, pos });
                 }
-                let ropes = ropes(graph, p.n_ctx, places, frame)?;
+                let ropes = rope::rows(&graph.ropes, p.n_ctx, places, frame)?;
                 let exec = Exec {
                     kernels: &runtime.kernels,
                     pool: &runtime.pool,
@@ -330,7 +327,7 @@ impl Context {
                 };
                 let mut run = Run {
                     exec,
-                    store: &model.store,
+                    params: Params::of(&model.store),
                     tokens,
                     places,
                     ropes: &ropes[..graph.ropes.len()],
@@ -484,27 +481,6 @@ impl Context {
         self.texts_mut().copy_within(from * n_ctx..from * n_ctx + len, to * n_ctx);
         Ok(())
     }
-}
-
-/// Cosines and sines of each rotary embedding for rows at `places`.
-fn ropes<'f>(
-    graph: &crate::models::Graph,
-    n_ctx: usize,
-    places: &[Place],
-    frame: &mut Frame<'f>,
-) -> Result<[RopeRows<'f>; MAX_ROPES]> {
-    let mut all = [RopeRows { style: RopeStyle::Norm, half: 0, cos: &[], sin: &[] }; MAX_ROPES];
-    for (slot, rope) in all.iter_mut().zip(&graph.ropes) {
-        let half = rope.half();
-        let cos = frame.take::<f32>(places.len() * half)?;
-        let sin = frame.take::<f32>(places.len() * half)?;
-        for (i, place) in places.iter().enumerate() {
-            let row = i * half..(i + 1) * half;
-            rope.fill(place.pos, n_ctx, &mut cos[row.clone()], &mut sin[row]);
-        }
-        *slot = RopeRows { style: rope.style, half, cos, sin };
-    }
-    Ok(all)
 }
 
 /// Takes rows into the embeddings of their sequences, one row after another.

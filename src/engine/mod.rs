@@ -7,12 +7,12 @@ mod cut;
 pub mod generate;
 pub mod model;
 pub mod plan;
-pub mod rng;
 pub mod runtime;
 pub mod sampler;
 pub mod state;
 mod weigh;
 
+pub use crate::rng;
 pub use batch::Token;
 pub use context::Context;
 pub use generate::{Generate, Hooks, Outcome, Piece};

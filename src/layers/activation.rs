@@ -34,3 +34,11 @@ impl Softcap {
         elementwise::softcap(&run.exec, y, self.cap, width)
     }
 }
+
+#[cfg(feature = "train")]
+impl Softcap {
+    /// The gradient `d` of y becomes that of `x`, rows of `width`.
+    pub fn backward(&self, pass: &super::train::Pass, x: &[f32], width: usize, d: &mut [f32]) -> Result<()> {
+        elementwise::softcap_backward(&pass.run.exec, x, self.cap, width, d)
+    }
+}

@@ -1,7 +1,13 @@
 //! Token embedding: a row of the table for each token.
 
+#[cfg(feature = "train")]
+use super::train::Pass;
+#[cfg(feature = "train")]
+use super::trained::Grads;
 use super::{Run, Weight};
 use crate::error::{Result, fail};
+#[cfg(feature = "train")]
+use crate::ops::embedding::embedding_backward;
 
 /// `[vocab][width]` rows, stored in any type.
 #[derive(Clone, Copy, Debug)]
@@ -18,8 +24,8 @@ impl Embedding {
 
     /// `y[i] = table[token i]`
     pub fn forward(&self, run: &Run, y: &mut [f32]) -> Result<()> {
-        let table = run.store.matrix(&self.table)?;
-        let row_bytes = self.table.row_bytes();
+        let table = run.params.matrix(&self.table)?;
+        let row_bytes = table.bytes.len() / table.rows.max(1);
         if y.len() != run.tokens.len() * self.width() {
             fail!(Shape, "{} tokens for {} elements of width {}", run.tokens.len(), y.len(), self.width());
         }
@@ -31,5 +37,16 @@ impl Embedding {
             run.exec.kernels.dequantize(table.ty, &table.bytes[token * row_bytes..][..row_bytes], row);
         }
         Ok(())
+    }
+}
+
+#[cfg(feature = "train")]
+impl Embedding {
+    /// The table's gradient: `dw[token i] += dy[i]`.
+    pub fn backward(&self, pass: &Pass, dy: &[f32], grads: &mut Grads) -> Result<()> {
+        match grads.matrix(&self.table) {
+            Some(dw) => embedding_backward(&pass.run.exec, pass.run.tokens, dy, self.width(), dw),
+            None => Ok(()),
+        }
     }
 }

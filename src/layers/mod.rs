@@ -6,6 +6,7 @@
 
 pub mod activation;
 pub mod attention;
+pub mod dropout;
 pub mod embedding;
 pub mod ffn;
 pub mod linear;
@@ -13,15 +14,20 @@ pub mod moe;
 pub mod norm;
 pub mod param;
 pub mod residual;
+#[cfg(feature = "train")]
+pub mod train;
+#[cfg(feature = "train")]
+pub mod trained;
 
 pub use activation::{Scale, Softcap};
 pub use attention::Attention;
+pub use dropout::Dropout;
 pub use embedding::Embedding;
 pub use ffn::{Ffn, FfnKind};
 pub use linear::Linear;
 pub use moe::Moe;
 pub use norm::Norm;
-pub use param::{Store, Vector, Weight};
+pub use param::{Params, Store, Vector, Weight};
 pub use residual::Residual;
 
 use crate::error::Result;
@@ -46,6 +52,8 @@ pub enum Layer {
     Scale(Scale),
     /// cap * tanh(x / cap)
     Softcap(Softcap),
+    /// Elements dropped at random, in training alone.
+    Dropout(Dropout),
     /// Causal self-attention with its projections.
     Attention(Attention),
     /// A feed-forward network, plain or gated.
@@ -90,8 +98,8 @@ pub struct RopeRows<'a> {
 pub struct Run<'a> {
     /// Kernels and threads.
     pub exec: Exec<'a>,
-    /// The weights.
-    pub store: &'a Store,
+    /// The parameters.
+    pub params: Params<'a>,
     /// Token of each row, when the first layer is an embedding.
     pub tokens: &'a [u32],
     /// Place of each row.
@@ -125,6 +133,7 @@ impl Layer {
             | Layer::Activation(_)
             | Layer::Scale(_)
             | Layer::Softcap(_)
+            | Layer::Dropout(_)
             | Layer::Moe(_)
             | Layer::Residual(_) => width,
         }
@@ -138,9 +147,7 @@ impl Layer {
             Layer::Ffn(l) => l.need(s.rows),
             Layer::Moe(l) => l.need(s.rows, width),
             Layer::Residual(l) => sequence_need(&l.body, s, width),
-            Layer::Embedding(_) | Layer::Norm(_) | Layer::Activation(_) | Layer::Scale(_) | Layer::Softcap(_) => {
-                Need::new()
-            }
+            _ => Need::new(),
         }
     }
 
@@ -175,6 +182,10 @@ impl Layer {
             Layer::Activation(act) => crate::ops::activation::activation(&run.exec, *act, x, width, y),
             Layer::Scale(l) => l.forward(run, x, y),
             Layer::Softcap(l) => l.forward(run, x, width, y),
+            Layer::Dropout(_) => {
+                y.copy_from_slice(x);
+                Ok(())
+            }
             Layer::Attention(l) => l.forward(run, frame, x, y),
             Layer::Ffn(l) => l.forward(run, frame, x, y),
             Layer::Moe(l) => l.forward(run, frame, x, width, y),

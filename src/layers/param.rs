@@ -22,6 +22,27 @@ pub struct Weight {
     start: usize,
 }
 
+#[cfg(feature = "train")]
+impl Weight {
+    /// Index of the tensor.
+    pub fn tensor(&self) -> usize {
+        self.tensor
+    }
+
+    /// The first row, counted in rows of the whole tensor.
+    pub fn first_row(&self) -> usize {
+        self.start.checked_div(self.row_bytes()).unwrap_or(0)
+    }
+}
+
+#[cfg(feature = "train")]
+impl Vector {
+    /// First element among the store's resident values.
+    pub fn start(&self) -> usize {
+        self.start
+    }
+}
+
 impl Weight {
     /// The matrix that begins `start` bytes into tensor number `tensor` of the store.
     pub fn new(ty: Type, rows: usize, cols: usize, tensor: usize, start: usize) -> Weight {
@@ -114,6 +135,54 @@ pub enum Tensors {
     Own(Vec<Owned>),
 }
 
+/// The parameters that a pass reads: those of a store, or where they are trained, their trainer's copy.
+#[derive(Clone, Copy)]
+pub struct Params<'a> {
+    store: &'a Store,
+    #[cfg(feature = "train")]
+    trained: Option<super::trained::Values<'a>>,
+}
+
+impl<'a> Params<'a> {
+    /// Those of a store.
+    pub fn of(store: &'a Store) -> Params<'a> {
+        Params {
+            store,
+            #[cfg(feature = "train")]
+            trained: None,
+        }
+    }
+
+    /// The same, but `trained` in the place of those that are in it.
+    #[cfg(feature = "train")]
+    pub fn with(store: &'a Store, trained: super::trained::Values<'a>) -> Params<'a> {
+        Params { store, trained: Some(trained) }
+    }
+
+    /// A matrix; as f32 where it is trained.
+    pub fn matrix(&self, w: &Weight) -> Result<Matrix<'a>> {
+        #[cfg(feature = "train")]
+        if let Some(values) = self.trained.and_then(|t| t.matrix(w)) {
+            return Ok(Matrix { ty: Type::F32, rows: w.rows, cols: w.cols, bytes: bytemuck::cast_slice(values) });
+        }
+        self.store.matrix(w)
+    }
+
+    /// A vector's elements.
+    pub fn vector(&self, v: &Vector) -> Result<&'a [f32]> {
+        #[cfg(feature = "train")]
+        if let Some(values) = self.trained.and_then(|t| t.vector(v)) {
+            return Ok(values);
+        }
+        self.store.vector(v)
+    }
+
+    /// The elements of an optional vector.
+    pub fn vector_opt(&self, v: Option<&Vector>) -> Result<Option<&'a [f32]>> {
+        v.map(|v| self.vector(v)).transpose()
+    }
+}
+
 /// The parameters of a model.
 pub struct Store {
     /// Matrices.
@@ -147,10 +216,5 @@ impl Store {
     pub fn vector(&self, v: &Vector) -> Result<&[f32]> {
         let found = self.resident.get(v.start..).and_then(|rest| rest.get(..v.len));
         found.ok_or_else(|| Error::new(Code::Internal, "a vector lies outside the store"))
-    }
-
-    /// The elements of an optional vector.
-    pub fn vector_opt(&self, v: Option<&Vector>) -> Result<Option<&[f32]>> {
-        v.map(|v| self.vector(v)).transpose()
     }
 }

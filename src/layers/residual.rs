@@ -1,8 +1,17 @@
 //! A residual branch: y = x + f(x).
 
+#[cfg(feature = "train")]
+use super::train::{
+    Pass, PassSizes, sequence_backward, sequence_backward_need, sequence_cache_len, sequence_forward_train,
+    sequence_train_need,
+};
+#[cfg(feature = "train")]
+use super::trained::Grads;
 use super::{Layer, Run, sequence};
 use crate::error::Result;
 use crate::memory::Frame;
+#[cfg(feature = "train")]
+use crate::memory::Need;
 use crate::ops::elementwise;
 
 /// Layers whose result is added to their input. They keep its width.
@@ -18,5 +27,82 @@ impl Residual {
         let rows = x.len() / width.max(1);
         sequence(&self.body, run, frame, x, width, rows, y)?;
         elementwise::add(&run.exec, y, x, width)
+    }
+}
+
+#[cfg(feature = "train")]
+impl Residual {
+    /// f32 elements of the forward cache; none when the branch is computed again.
+    pub fn cache_len(&self, s: PassSizes, width: usize) -> usize {
+        if s.recompute { 0 } else { sequence_cache_len(&self.body, s, width) }
+    }
+
+    fn own_cache(&self, s: PassSizes, width: usize) -> Need {
+        if s.recompute { Need::new().take::<f32>(sequence_cache_len(&self.body, s, width)) } else { Need::new() }
+    }
+
+    /// Bytes that [`Residual::forward_train`] takes.
+    pub fn train_need(&self, s: PassSizes, width: usize) -> Need {
+        self.own_cache(s, width).sub(sequence_train_need(&self.body, s, width))
+    }
+
+    /// Bytes that [`Residual::backward`] takes.
+    pub fn backward_need(&self, s: PassSizes, width: usize, dx: bool) -> Need {
+        let mut need = self.own_cache(s, width);
+        if s.recompute {
+            let again = Need::new().take::<f32>(s.rows.saturating_mul(width));
+            need = need.sub(again.sub(sequence_train_need(&self.body, s, width)));
+        }
+        need.sub(sequence_backward_need(&self.body, s, width, 0, dx))
+    }
+
+    /// y = x + f(x), rows of `width`.
+    pub fn forward_train(
+        &self,
+        pass: &Pass,
+        frame: &mut Frame<'_>,
+        x: &[f32],
+        width: usize,
+        y: &mut [f32],
+        cache: &mut [f32],
+    ) -> Result<()> {
+        let (s, mut frame) = (pass.sizes(x.len() / width.max(1)), frame.sub());
+        let cache = match s.recompute {
+            true => frame.take(sequence_cache_len(&self.body, s, width))?,
+            false => cache,
+        };
+        sequence_forward_train(&self.body, pass, &mut frame, s, x, width, y, cache)?;
+        elementwise::add(&pass.run.exec, y, x, width)
+    }
+
+    /// dx = dy + the gradient through f.
+    #[allow(clippy::too_many_arguments)] // as any layer's
+    pub fn backward(
+        &self,
+        pass: &Pass,
+        frame: &mut Frame<'_>,
+        x: &[f32],
+        width: usize,
+        dy: &[f32],
+        mut dx: Option<&mut [f32]>,
+        cache: &mut [f32],
+        grads: &mut Grads,
+    ) -> Result<()> {
+        let (s, mut frame) = (pass.sizes(x.len() / width.max(1)), frame.sub());
+        let cache = match s.recompute {
+            true => {
+                let cache = frame.take(sequence_cache_len(&self.body, s, width))?;
+                let mut frame = frame.sub();
+                let y = frame.take(x.len())?;
+                sequence_forward_train(&self.body, pass, &mut frame, s, x, width, y, cache)?;
+                cache
+            }
+            false => cache,
+        };
+        sequence_backward(&self.body, pass, &mut frame, s, x, width, dy, dx.as_deref_mut(), cache, grads, 0)?;
+        match dx {
+            Some(dx) => elementwise::add(&pass.run.exec, dx, dy, width),
+            None => Ok(()),
+        }
     }
 }

@@ -87,6 +87,9 @@ impl<'a> Frame<'a> {
         if padded > self.rest.len() {
             fail!(Internal, "the plan was too small: {padded} bytes asked for, {} left", self.rest.len());
         }
+        if bytes == 0 {
+            return Ok(&mut []);
+        }
         let (taken, rest) = std::mem::take(&mut self.rest).split_at_mut(padded);
         self.rest = rest;
         self.used += padded;
@@ -177,5 +180,7 @@ mod tests {
             assert_eq!(f.take::<u8>(1).unwrap_err().code(), Code::Internal);
             assert_eq!(f.take::<f32>(usize::MAX).unwrap_err().code(), Code::OutOfMemory);
         });
+        // Nothing can be had of nothing.
+        Region::new(0).unwrap().with_frame(|f| assert!(f.take::<f32>(0).unwrap().is_empty()));
     }
 }

@@ -6,7 +6,7 @@ use crate::error::{Code, Error, Result, fail, try_vec};
 use crate::layers::norm::NormKind;
 use crate::layers::param::{Owned, Store, Tensors};
 use crate::layers::{
-    Attention, Embedding, Ffn, FfnKind, Layer, Linear, Norm, Residual, Scale, Softcap, Vector, Weight,
+    Attention, Dropout, Embedding, Ffn, FfnKind, Layer, Linear, Norm, Residual, Scale, Softcap, Vector, Weight,
 };
 use crate::ops::activation::Activation;
 use crate::ops::attend::AttendParams;
@@ -94,6 +94,8 @@ pub struct Hand {
     resident: Vec<f32>,
     ropes: Vec<RopeValues>,
     levels: Vec<Level>,
+    /// Layers so far that drop elements.
+    dropouts: u16,
     started: bool,
 }
 
@@ -126,7 +128,7 @@ impl Hand {
         let levels = vec![Level { layers: Vec::new(), width: 0 }];
         let graph = Graph { arch: "qorus".to_owned(), ..Graph::default() };
         let (tensors, resident, ropes) = (Vec::new(), Vec::new(), Vec::new());
-        Hand { kernels: kernels.clone(), graph, tensors, resident, ropes, levels, started: false }
+        Hand { kernels: kernels.clone(), graph, tensors, resident, ropes, levels, dropouts: 0, started: false }
     }
 
     /// Width of the rows after the layers so far; 0 before the first.
@@ -305,6 +307,20 @@ impl Hand {
         self.add(Layer::Softcap(Softcap { cap }), width)
     }
 
+    /// Drops elements with probability `rate` while the model is trained, and makes the others larger; nothing in inference.
+    pub fn dropout(&mut self, rate: f32) -> Result<()> {
+        let width = self.ready()?;
+        if !(0.0..1.0).contains(&rate) {
+            fail!(InvalidArgument, "elements are dropped with probability {rate}, expected 0 to less than 1");
+        }
+        let Some(next) = self.dropouts.checked_add(1) else {
+            fail!(Unsupported, "more than {} layers that drop elements", u16::MAX)
+        };
+        self.add(Layer::Dropout(Dropout { rate, stream: self.dropouts }), width)?;
+        self.dropouts = next;
+        Ok(())
+    }
+
     fn rope(&mut self, v: &RopeValues, head_dim: usize) -> Result<usize> {
         if v.dim == 0 || v.dim % 2 != 0 || v.dim > head_dim {
             fail!(Shape, "{} elements of a head turn, expected an even number up to {head_dim}", v.dim);
@@ -415,7 +431,7 @@ impl Hand {
         let mut graph = std::mem::take(&mut self.graph);
         graph.layers = std::mem::take(&mut level.layers);
         graph.resident = resident.len();
-        (self.started, level.width) = (false, 0);
+        (self.started, self.dropouts, level.width) = (false, 0, 0);
         self.ropes.clear();
         Ok((graph, Store { tensors: Tensors::Own(std::mem::take(&mut self.tensors)), resident }))
     }

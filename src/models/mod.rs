@@ -9,6 +9,8 @@ pub mod llama;
 pub mod phi;
 pub mod qwen;
 pub mod rope;
+#[cfg(feature = "train")]
+pub mod train;
 
 pub use builder::Builder;
 pub use graph::{Graph, Load};

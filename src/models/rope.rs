@@ -2,6 +2,11 @@
 
 use super::Builder;
 use crate::error::{Result, fail};
+use crate::layers::RopeRows;
+use crate::memory::Frame;
+#[cfg(feature = "train")]
+use crate::memory::Need;
+use crate::ops::attend::Place;
 use crate::ops::rope::RopeStyle;
 
 /// One rotary embedding: pair i of a head turns by `position * freqs[i]`.
@@ -144,4 +149,52 @@ fn factors(b: &Builder, name: &str, dim: usize) -> Result<Option<Vec<f32>>> {
     }
     let values = b.gguf.data(info).chunks_exact(4).map(|c| f32::from_le_bytes([c[0], c[1], c[2], c[3]]));
     Ok(Some(values.collect()))
+}
+
+/// The most rotary embeddings of one model.
+pub const MAX_ROPES: usize = 4;
+
+/// Cosines and sines of each of at most [`MAX_ROPES`] rotary embeddings for rows at `places`, in a context of `ctx` positions.
+pub fn rows<'f>(
+    ropes: &[Rope],
+    ctx: usize,
+    places: &[Place],
+    frame: &mut Frame<'f>,
+) -> Result<[RopeRows<'f>; MAX_ROPES]> {
+    let mut all = [RopeRows { style: RopeStyle::Norm, half: 0, cos: &[], sin: &[] }; MAX_ROPES];
+    for (slot, rope) in all.iter_mut().zip(ropes) {
+        let half = rope.half();
+        let cos = frame.take::<f32>(places.len() * half)?;
+        let sin = frame.take::<f32>(places.len() * half)?;
+        for (i, place) in places.iter().enumerate() {
+            let row = i * half..(i + 1) * half;
+            rope.fill(place.pos, ctx, &mut cos[row.clone()], &mut sin[row]);
+        }
+        *slot = RopeRows { style: rope.style, half, cos, sin };
+    }
+    Ok(all)
+}
+
+/// What [`rows`] and then [`back`] take for `rows` rows.
+#[cfg(feature = "train")]
+pub fn train_need(ropes: &[Rope], rows: usize) -> Need {
+    let each = |need: Need, rope: &Rope| need.take::<f32>(rows.saturating_mul(rope.half()));
+    let need = ropes.iter().fold(Need::new(), |need, rope| each(each(need, rope), rope));
+    ropes.iter().fold(need, each)
+}
+
+/// The same rotations the other way round: what gradients take.
+#[cfg(feature = "train")]
+pub fn back<'f>(
+    ropes: &[RopeRows<'f>; MAX_ROPES],
+    count: usize,
+    frame: &mut Frame<'f>,
+) -> Result<[RopeRows<'f>; MAX_ROPES]> {
+    let mut all = *ropes;
+    for rope in &mut all[..count] {
+        let sin = frame.take::<f32>(rope.sin.len())?;
+        sin.iter_mut().zip(rope.sin).for_each(|(back, sin)| *back = -sin);
+        rope.sin = sin;
+    }
+    Ok(all)
 }

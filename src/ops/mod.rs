@@ -5,7 +5,13 @@
 
 pub mod activation;
 pub mod attend;
+#[cfg(feature = "train")]
+pub mod attend_rows;
+#[cfg(feature = "train")]
+pub mod dropout;
 pub mod elementwise;
+#[cfg(feature = "train")]
+pub mod embedding;
 #[cfg(feature = "train")]
 pub mod gemm;
 pub mod matmul;

@@ -201,6 +201,20 @@ impl Layout {
                 l.bytes_of(Change, Content::Codes, k);
                 l.floats(Change, &[Positive], 8 * k.div_ceil(crate::dynamic::BLOCK));
             }
+            #[cfg(feature = "train")]
+            Func::RmsNormBackward(_) => {
+                l.floats(Read, &[wide, unit, unit], vector);
+                l.floats(Write, &[Empty], vector);
+                l.floats(Change, &[unit], vector);
+            }
+            #[cfg(feature = "train")]
+            Func::LayerNormBackward(_) => {
+                l.floats(Read, &[wide, unit, unit], vector);
+                l.floats(Write, &[Empty], vector);
+                l.floats(Change, &[unit, unit], vector);
+            }
+            #[cfg(feature = "train")]
+            Func::GatedBackward(_) => l.floats(Change, &[wide, unit, unit], vector),
         }
         l
     }

@@ -210,6 +210,12 @@ impl<'a> Exercise<'a> {
             (Func::Sgd(_), _) => 8 * k,
             #[cfg(feature = "train")]
             (Func::Adam(_) | Func::Adam8(_), _) => 18 * k,
+            #[cfg(feature = "train")]
+            (Func::RmsNormBackward(_), _) => 11 * k,
+            #[cfg(feature = "train")]
+            (Func::LayerNormBackward(_), _) => 19 * k,
+            #[cfg(feature = "train")]
+            (Func::GatedBackward(_), _) => 6 * k,
             (Func::QuantizeAct(_) | Func::Dequantize(_) | Func::Quantize(_), _) => k,
         }) as u64
     }
@@ -355,6 +361,21 @@ impl<'a> Exercise<'a> {
                     let (w, g) = (cast_slice_mut(next()), cast_slice_mut(next()));
                     let (m, v) = (next(), next());
                     f(w, g, m, v, cast_slice_mut(next()), &adam_step(other));
+                }
+                #[cfg(feature = "train")]
+                Func::RmsNormBackward(f) => {
+                    args!(x, w, dy, dx, dw);
+                    f(x, w, 1e-5, dy, dx, dw);
+                }
+                #[cfg(feature = "train")]
+                Func::LayerNormBackward(f) => {
+                    args!(x, w, dy, dx, dw, db);
+                    f(x, w, 1e-5, dy, dx, dw, db);
+                }
+                #[cfg(feature = "train")]
+                Func::GatedBackward(f) => {
+                    args!(gate, up, d);
+                    f(gate, up, d);
                 }
             }
         }

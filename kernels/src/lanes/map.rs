@@ -55,3 +55,68 @@ pub fn padded(tail: &[f32]) -> [f32; 16] {
     x[..tail.len()].copy_from_slice(tail);
     x
 }
+
+/// `outs = f(ins, outs)`, element by element; all slices must be of one length.
+#[cfg(feature = "train")]
+#[inline(always)]
+pub fn each<S: Simd, const N: usize, const M: usize>(
+    s: S,
+    ins: [&[f32]; N],
+    outs: [&mut [f32]; M],
+    f: impl Fn([S::V; N], [S::V; M]) -> [S::V; M],
+) {
+    let len = outs[0].len();
+    for x in &ins {
+        assert_eq!(x.len(), len);
+    }
+    for x in &outs {
+        assert_eq!(x.len(), len);
+    }
+    let whole = len / 16 * 16;
+    for at in (0..whole).step_by(16) {
+        for part in 0..S::PARTS {
+            let (mut a, mut b) = ([s.splat(0.0); N], [s.splat(0.0); M]);
+            for i in 0..N {
+                if let Some(x) = ins[i][at..].first_chunk() {
+                    a[i] = s.load(x, part);
+                }
+            }
+            for i in 0..M {
+                if let Some(x) = outs[i][at..].first_chunk() {
+                    b[i] = s.load(x, part);
+                }
+            }
+            let b = f(a, b);
+            for i in 0..M {
+                if let Some(x) = outs[i][at..].first_chunk_mut() {
+                    s.store(x, part, b[i]);
+                }
+            }
+        }
+    }
+    if whole < len {
+        let (mut a, mut b) = ([[0.0; 16]; N], [[0.0; 16]; M]);
+        for i in 0..N {
+            a[i] = padded(&ins[i][whole..]);
+        }
+        for i in 0..M {
+            b[i] = padded(&outs[i][whole..]);
+        }
+        for part in 0..S::PARTS {
+            let (mut va, mut vb) = ([s.splat(0.0); N], [s.splat(0.0); M]);
+            for i in 0..N {
+                va[i] = s.load(&a[i], part);
+            }
+            for i in 0..M {
+                vb[i] = s.load(&b[i], part);
+            }
+            let vb = f(va, vb);
+            for i in 0..M {
+                s.store(&mut b[i], part, vb[i]);
+            }
+        }
+        for i in 0..M {
+            outs[i][whole..].copy_from_slice(&b[i][..len - whole]);
+        }
+    }
+}

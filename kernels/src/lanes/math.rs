@@ -71,9 +71,9 @@ pub fn gelu<S: Simd>(s: S, x: S::V) -> S::V {
     gate(s, x, s.mul(x, s.mul_add(s.mul(x, x), s.splat(GELU_C1), s.splat(GELU_C0))))
 }
 
-/// GELU by the normal distribution's integral.
+/// `(exp(-x^2 / 2), integral of the normal distribution beyond |x|)`.
 #[inline(always)]
-pub fn gelu_erf<S: Simd>(s: S, x: S::V) -> S::V {
+fn normal<S: Simd>(s: S, x: S::V) -> (S::V, S::V) {
     let a = s.lesser(s.splat(TAIL_HI), s.abs(x));
     let half = s.mul(s.splat(0.5), a);
     let square = s.mul(half, a);
@@ -81,6 +81,40 @@ pub fn gelu_erf<S: Simd>(s: S, x: S::V) -> S::V {
     let z = exp(s, s.neg(square));
     let z = s.mul_add(s.neg(error), z, z);
     let t = s.div(s.splat(1.0), s.mul_add(a, s.splat(0.25), s.splat(1.0)));
-    let tail = s.mul(z, s.mul(t, horner(s, &TAIL_POLY, t)));
+    (z, s.mul(z, s.mul(t, horner(s, &TAIL_POLY, t))))
+}
+
+/// GELU by the normal distribution's integral.
+#[inline(always)]
+pub fn gelu_erf<S: Simd>(s: S, x: S::V) -> S::V {
+    let (_, tail) = normal(s, x);
     s.if_negative(x, s.mul(x, tail), s.mul_add(s.neg(x), tail, x))
+}
+
+/// Derivative of [`silu`].
+#[cfg(feature = "train")]
+#[inline(always)]
+pub fn silu_slope<S: Simd>(s: S, x: S::V) -> S::V {
+    let one = s.splat(1.0);
+    let open = gate(s, one, x);
+    s.mul(open, s.mul_add(x, s.sub(one, open), one))
+}
+
+/// Derivative of [`gelu`].
+#[cfg(feature = "train")]
+#[inline(always)]
+pub fn gelu_slope<S: Simd>(s: S, x: S::V) -> S::V {
+    let (one, square) = (s.splat(1.0), s.mul(x, x));
+    let open = gate(s, one, s.mul(x, s.mul_add(square, s.splat(GELU_C1), s.splat(GELU_C0))));
+    let steep = s.mul(x, s.mul_add(square, s.splat(3.0 * GELU_C1), s.splat(GELU_C0)));
+    s.mul(open, s.mul_add(steep, s.sub(one, open), one))
+}
+
+/// Derivative of [`gelu_erf`].
+#[cfg(feature = "train")]
+#[inline(always)]
+pub fn gelu_erf_slope<S: Simd>(s: S, x: S::V) -> S::V {
+    let (z, tail) = normal(s, x);
+    let below = s.if_negative(x, tail, s.sub(s.splat(1.0), tail));
+    s.mul_add(s.mul(x, s.splat(NORMAL_DENSITY)), z, below)
 }

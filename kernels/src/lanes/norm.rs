@@ -84,3 +84,69 @@ fn each16<S: Simd>(
         s.store(y, part, f(s.load(x, part), s.load(w, part), s.load(b, part)));
     }
 }
+
+/// `dx`, and the row's part of `dw`.
+#[cfg(feature = "train")]
+#[inline(always)]
+pub fn rmsnorm_backward<S: Simd>(s: S, x: &[f32], w: &[f32], eps: f32, dy: &[f32], dx: &mut [f32], dw: &mut [f32]) {
+    let n = x.len() as f32;
+    let inverse = 1.0 / (reduce::dot(s, x, x) / n + eps).sqrt();
+    let along = reduce::sum_of3(
+        s,
+        [w, dy, x],
+        [0.0; 3],
+        #[inline(always)]
+        |w, dy, x| (s.mul(w, dy), x),
+    );
+    let factor = s.splat(-(along / n * inverse * inverse));
+    let inverse = s.splat(inverse);
+    super::map::each(
+        s,
+        [x, w, dy],
+        [dx, dw],
+        #[inline(always)]
+        |[x, w, dy], [_, dw]| {
+            [s.mul(s.mul_add(factor, x, s.mul(w, dy)), inverse), s.mul_add(dy, s.mul(x, inverse), dw)]
+        },
+    );
+}
+
+/// `dx`, and the row's parts of `dw` and `db`.
+#[cfg(feature = "train")]
+#[inline(always)]
+#[allow(clippy::too_many_arguments)] // those of the kernel
+pub fn layernorm_backward<S: Simd>(
+    s: S,
+    x: &[f32],
+    w: &[f32],
+    eps: f32,
+    dy: &[f32],
+    dx: &mut [f32],
+    dw: &mut [f32],
+    db: &mut [f32],
+) {
+    let n = x.len() as f32;
+    let mean = reduce::sum(s, x) / n;
+    let inverse = 1.0 / (reduce::sum_squares(s, x, mean) / n + eps).sqrt();
+    let level = s.splat(reduce::dot(s, w, dy) / n);
+    let (mean_v, inverse) = (s.splat(mean), s.splat(inverse));
+    let along = reduce::sum_of3(
+        s,
+        [w, dy, x],
+        [0.0, 0.0, mean],
+        #[inline(always)]
+        |w, dy, x| (s.mul(w, dy), s.mul(s.sub(x, mean_v), inverse)),
+    );
+    let along = s.splat(-(along / n));
+    super::map::each(
+        s,
+        [x, w, dy],
+        [dx, dw, db],
+        #[inline(always)]
+        |[x, w, dy], [_, dw, db]| {
+            let unit = s.mul(s.sub(x, mean_v), inverse);
+            let dx = s.mul(s.mul_add(along, unit, s.sub(s.mul(w, dy), level)), inverse);
+            [dx, s.mul_add(dy, unit, dw), s.add(db, dy)]
+        },
+    );
+}

@@ -127,3 +127,30 @@ pub fn dot<S: Simd>(s: S, a: &[f32], b: &[f32]) -> f32 {
     }
     s.sum(lanes)
 }
+
+/// The sum of the products of the pairs that `f` makes of three slices of one length, whose ends are completed with `pad`.
+#[cfg(feature = "train")]
+#[inline(always)]
+pub fn sum_of3<S: Simd>(s: S, x: [&[f32]; 3], pad: [f32; 3], f: impl Fn(S::V, S::V, S::V) -> (S::V, S::V)) -> f32 {
+    assert!(x[1].len() == x[0].len() && x[2].len() == x[0].len());
+    let mut lanes = [s.splat(0.0); 2];
+    let ((a, a_tail), (b, b_tail), (c, c_tail)) =
+        (x[0].as_chunks::<16>(), x[1].as_chunks::<16>(), x[2].as_chunks::<16>());
+    for ((a, b), c) in a.iter().zip(b).zip(c) {
+        for part in 0..S::PARTS {
+            let (p, q) = f(s.load(a, part), s.load(b, part), s.load(c, part));
+            lanes[part] = s.mul_add(p, q, lanes[part]);
+        }
+    }
+    if !a_tail.is_empty() {
+        let mut rest = [[pad[0]; 16], [pad[1]; 16], [pad[2]; 16]];
+        for (rest, tail) in rest.iter_mut().zip([a_tail, b_tail, c_tail]) {
+            rest[..tail.len()].copy_from_slice(tail);
+        }
+        for part in 0..S::PARTS {
+            let (p, q) = f(s.load(&rest[0], part), s.load(&rest[1], part), s.load(&rest[2], part));
+            lanes[part] = s.mul_add(p, q, lanes[part]);
+        }
+    }
+    s.sum(lanes)
+}

@@ -29,3 +29,17 @@ pub fn exp_less_max<S: Simd>(s: S, x: &mut [f32]) -> (f32, f32) {
     );
     (max, reduce::sum(s, x))
 }
+
+/// `d = y (d - sum(y d))`.
+#[cfg(feature = "train")]
+#[inline(always)]
+pub fn softmax_backward<S: Simd>(s: S, d: &mut [f32], y: &[f32]) {
+    let mean = s.splat(reduce::dot(s, d, y));
+    super::map::zip(
+        s,
+        d,
+        y,
+        #[inline(always)]
+        |d, y| s.mul(s.sub(d, mean), y),
+    );
+}

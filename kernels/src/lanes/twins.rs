@@ -39,6 +39,17 @@ macro_rules! twin {
             $f
         )
     };
+    ($cpu:tt, RmsNormBackward, $f:path) => {
+        twin!($cpu, fn(x: &[f32], w: &[f32], eps: f32, dy: &[f32], dx: &mut [f32], dw: &mut [f32]), $f)
+    };
+    ($cpu:tt, LayerNormBackward, $f:path) => {
+        twin!(
+            $cpu,
+            fn(x: &[f32], w: &[f32], eps: f32, dy: &[f32], dx: &mut [f32], dw: &mut [f32], db: &mut [f32]),
+            $f
+        )
+    };
+    ($cpu:tt, GatedBackward, $f:path) => { twin!($cpu, fn(gate: &mut [f32], up: &mut [f32], d: &mut [f32]), $f) };
     (($token:ident, $features:literal), fn($($arg:ident: $ty:ty),*) $(-> $ret:ty)?, $f:path) => {{
         #[target_feature(enable = $features)]
         fn twin($($arg: $ty),*) $(-> $ret)? {
@@ -94,6 +105,16 @@ macro_rules! entries {
             sgd F32 Sgd optim::sgd;
             adam F32 Adam optim::adam;
             adam8 F32 Adam8 optim::adam8;
+            silu_backward F32 Binary activation::silu_backward;
+            gelu_backward F32 Binary activation::gelu_backward;
+            gelu_erf_backward F32 Binary activation::gelu_erf_backward;
+            relu_backward F32 Binary activation::relu_backward;
+            softcap_backward F32 Axpy activation::softcap_backward;
+            silu_mul_backward F32 GatedBackward activation::silu_mul_backward;
+            gelu_mul_backward F32 GatedBackward activation::gelu_mul_backward;
+            rmsnorm_backward F32 RmsNormBackward norm::rmsnorm_backward;
+            layernorm_backward F32 LayerNormBackward norm::layernorm_backward;
+            softmax_backward F32 Binary softmax::softmax_backward;
         }
     };
     ($list:ident, $cpu:tt, $isa:ident, $($op:ident $ty:ident $signature:ident $f:path;)*) => {

@@ -19,3 +19,15 @@ pub fn softmax<R: Real>(x: &mut [R]) {
         *x = *x * inverse;
     }
 }
+
+/// The kernels of this file that training needs.
+#[cfg(feature = "train")]
+pub const TRAIN_ENTRIES: &[Entry] =
+    &[Entry::new("softmax_backward", Type::F32, Isa::Scalar, Func::Binary(softmax_backward::<f32>))];
+
+/// Of y = softmax(x): `d`, the gradient of y, becomes that of x, `y (d - sum(y d))`.
+#[cfg(feature = "train")]
+pub fn softmax_backward<R: Real>(d: &mut [R], y: &[R]) {
+    let mean = order::dot(d, y);
+    d.iter_mut().zip(y).for_each(|(d, y)| *d = (*d - mean) * *y);
+}

@@ -1,0 +1,327 @@
+//! Training passes: a forward pass that keeps what the backward pass needs, and the backward pass.
+//!
+//! What is kept is one block of f32, the forward cache. Each layer has a part of it whose length it says ([`Layer::cache_len`]), the
+//! same in both passes; between two layers lies the result of the first. A backward pass consumes the cache: the next one
+//! needs another forward pass. Gradients of parameters are added to [`Grads`]; the frozen have none, and cost nothing.
+
+use super::trained::{Grads, Param, Trained};
+use super::{Layer, RopeRows, Run};
+use crate::error::Result;
+use crate::memory::{Frame, Need};
+use crate::ops::activation::activation_backward;
+use crate::ops::dropout::Noise;
+
+/// What a training pass reads beside its rows.
+pub struct Pass<'a> {
+    /// As in inference, without caches.
+    pub run: Run<'a>,
+    /// Rows of each sequence, one after another; together all rows. No sequence sees another.
+    pub lens: &'a [u32],
+    /// The rotary embeddings of `run`, their sines negated.
+    pub back: &'a [RopeRows<'a>],
+    /// Whether residual branches keep only their input, and compute the rest again in the backward pass.
+    pub recompute: bool,
+    /// Random numbers of dropout.
+    pub noise: Noise,
+    /// What is trained.
+    pub trained: &'a Trained,
+}
+
+impl Pass<'_> {
+    /// The sizes of this pass over `rows` rows.
+    pub fn sizes(&self, rows: usize) -> PassSizes<'_> {
+        let longest = self.lens.iter().max().map_or(0, |&len| len as usize);
+        PassSizes { rows, longest, recompute: self.recompute, trained: self.trained }
+    }
+}
+
+/// What the sizes of a training pass depend on.
+#[derive(Clone, Copy)]
+pub struct PassSizes<'a> {
+    /// Rows of a batch.
+    pub rows: usize,
+    /// Rows of the longest sequence.
+    pub longest: usize,
+    /// As [`Pass::recompute`].
+    pub recompute: bool,
+    /// What is trained.
+    pub trained: &'a Trained,
+}
+
+/// Elements that a buffer of `len` takes of a cache: whole cache lines.
+pub(super) fn kept(len: usize) -> usize {
+    len.checked_next_multiple_of(16).unwrap_or(usize::MAX)
+}
+
+/// A layer's part of the cache, taken buffer by buffer.
+pub(super) struct Kept<'a>(pub &'a mut [f32]);
+
+impl<'a> Kept<'a> {
+    pub fn take(&mut self, len: usize) -> &'a mut [f32] {
+        let (taken, rest) = std::mem::take(&mut self.0).split_at_mut(kept(len));
+        self.0 = rest;
+        &mut taken[..len]
+    }
+}
+
+impl Layer {
+    /// Calls `f` with each parameter, those of layers inside too.
+    pub fn params(&self, f: &mut dyn FnMut(Param)) {
+        match self {
+            Layer::Embedding(l) => f(Param::Matrix(l.table)),
+            Layer::Norm(l) => l.params(f),
+            Layer::Linear(l) => l.params(f),
+            Layer::Attention(l) => l.params(f),
+            Layer::Ffn(l) => l.params(f),
+            Layer::Moe(l) => l.params(f),
+            Layer::Residual(l) => l.body.iter().for_each(|l| l.params(f)),
+            Layer::Activation(_) | Layer::Scale(_) | Layer::Softcap(_) | Layer::Dropout(_) => {}
+        }
+    }
+
+    /// f32 elements of the forward cache for rows of `width`.
+    pub fn cache_len(&self, s: PassSizes, width: usize) -> usize {
+        match self {
+            Layer::Attention(l) => l.cache_len(s),
+            Layer::Ffn(l) => l.cache_len(s.rows),
+            Layer::Moe(l) => l.cache_len(s.rows, width),
+            Layer::Residual(l) => l.cache_len(s, width),
+            _ => 0,
+        }
+    }
+
+    /// Bytes that [`Layer::forward_train`] takes from its frame for rows of `width`.
+    pub fn train_need(&self, s: PassSizes, width: usize) -> Need {
+        match self {
+            Layer::Linear(l) => l.train_need(s),
+            Layer::Attention(l) => l.train_need(s),
+            Layer::Ffn(l) => l.train_need(s),
+            Layer::Moe(l) => l.train_need(s, width),
+            Layer::Residual(l) => l.train_need(s, width),
+            _ => Need::new(),
+        }
+    }
+
+    /// Bytes that [`Layer::backward`] takes from its frame for rows of `width`. `dx`: whether the gradient of the input is wanted.
+    pub fn backward_need(&self, s: PassSizes, width: usize, dx: bool) -> Need {
+        match self {
+            Layer::Norm(l) => l.backward_need(s, width, dx),
+            Layer::Linear(l) => l.backward_need(s, dx),
+            Layer::Attention(l) => l.backward_need(s, dx),
+            Layer::Ffn(l) => l.backward_need(s, dx),
+            Layer::Moe(l) => l.backward_need(s, width),
+            Layer::Residual(l) => l.backward_need(s, width, dx),
+            _ => Need::new(),
+        }
+    }
+
+    /// Bytes of scratch each thread needs in training.
+    pub fn train_scratch(&self, longest: usize) -> usize {
+        match self {
+            Layer::Linear(l) => l.train_scratch(),
+            Layer::Attention(l) => l.train_scratch(longest),
+            Layer::Ffn(l) => l.train_scratch(),
+            Layer::Moe(l) => l.train_scratch(),
+            Layer::Residual(l) => l.body.iter().map(|l| l.train_scratch(longest)).max().unwrap_or(0),
+            _ => 0,
+        }
+    }
+
+    /// y = f(x), for rows of `width` elements; what [`Layer::backward`] needs goes into `cache`.
+    pub fn forward_train(
+        &self,
+        pass: &Pass,
+        frame: &mut Frame<'_>,
+        x: &[f32],
+        width: usize,
+        y: &mut [f32],
+        cache: &mut [f32],
+    ) -> Result<()> {
+        let run = &pass.run;
+        run.exec.check_cancel()?;
+        match self {
+            Layer::Embedding(l) => l.forward(run, y),
+            Layer::Norm(l) => l.forward(run, x, y),
+            Layer::Linear(l) => l.forward_train(pass, frame, x, y),
+            Layer::Activation(act) => crate::ops::activation::activation(&run.exec, *act, x, width, y),
+            Layer::Scale(l) => l.forward(run, x, y),
+            Layer::Softcap(l) => l.forward(run, x, width, y),
+            Layer::Dropout(l) => l.forward_train(pass, x, width, y),
+            Layer::Attention(l) => l.forward_train(pass, frame, x, y, cache),
+            Layer::Ffn(l) => l.forward_train(pass, frame, x, y, cache),
+            Layer::Moe(l) => l.forward_train(pass, frame, x, width, y, cache),
+            Layer::Residual(l) => l.forward_train(pass, frame, x, width, y, cache),
+        }
+    }
+
+    /// From `dy`, the gradient of the result, writes that of the input, `dx`, and adds to those of the parameters. `x` is the
+    /// input of the forward pass that filled `cache`.
+    #[allow(clippy::too_many_arguments)] // what a backward pass is
+    pub fn backward(
+        &self,
+        pass: &Pass,
+        frame: &mut Frame<'_>,
+        x: &[f32],
+        width: usize,
+        dy: &[f32],
+        dx: Option<&mut [f32]>,
+        cache: &mut [f32],
+        grads: &mut Grads,
+    ) -> Result<()> {
+        let exec = &pass.run.exec;
+        exec.check_cancel()?;
+        match self {
+            Layer::Embedding(l) => l.backward(pass, dy, grads),
+            Layer::Norm(l) => l.backward(pass, frame, x, dy, dx, grads),
+            Layer::Linear(l) => l.backward(pass, frame, x, dy, dx, grads),
+            Layer::Attention(l) => l.backward(pass, frame, x, dy, dx, cache, grads),
+            Layer::Ffn(l) => l.backward(pass, frame, x, dy, dx, cache, grads),
+            Layer::Moe(l) => l.backward(pass, frame, x, width, dy, dx, cache, grads),
+            Layer::Residual(l) => l.backward(pass, frame, x, width, dy, dx, cache, grads),
+            Layer::Activation(_) | Layer::Scale(_) | Layer::Softcap(_) | Layer::Dropout(_) => {
+                let Some(dx) = dx else { return Ok(()) };
+                if let Layer::Dropout(l) = self {
+                    return l.forward_train(pass, dy, width, dx);
+                }
+                dx.copy_from_slice(dy);
+                match self {
+                    Layer::Activation(act) => activation_backward(exec, *act, x, width, dx),
+                    Layer::Softcap(l) => l.backward(pass, x, width, dx),
+                    Layer::Scale(l) => l.forward(&pass.run, dy, dx),
+                    _ => Ok(()),
+                }
+            }
+        }
+    }
+}
+
+/// f32 elements of the forward cache of `layers` on rows of `width`.
+pub fn sequence_cache_len(layers: &[Layer], s: PassSizes, width: usize) -> usize {
+    let (mut sum, mut at) = (0usize, width);
+    for (i, layer) in layers.iter().enumerate() {
+        sum = sum.saturating_add(layer.cache_len(s, at));
+        at = layer.out_width(at);
+        if i + 1 < layers.len() {
+            sum = sum.saturating_add(kept(s.rows.saturating_mul(at)));
+        }
+    }
+    sum
+}
+
+/// Bytes that [`sequence_forward_train`] takes.
+pub fn sequence_train_need(layers: &[Layer], s: PassSizes, width: usize) -> Need {
+    let (mut need, mut at) = (Need::new(), width);
+    for layer in layers {
+        need = need.sub(layer.train_need(s, at));
+        at = layer.out_width(at);
+    }
+    need
+}
+
+/// Bytes that [`sequence_backward`] takes.
+pub fn sequence_backward_need(layers: &[Layer], s: PassSizes, width: usize, stop: usize, dx: bool) -> Need {
+    let mut need = Need::new();
+    let (widest, between) = between(layers, width, stop);
+    for _ in 0..between.min(2) {
+        need = need.take::<f32>(s.rows.saturating_mul(widest));
+    }
+    let mut at = width;
+    for (i, layer) in layers.iter().enumerate() {
+        if i >= stop {
+            need = need.sub(layer.backward_need(s, at, i > stop || (dx && stop == 0)));
+        }
+        at = layer.out_width(at);
+    }
+    need
+}
+
+/// The widest input of the layers after `stop`, and their number.
+fn between(layers: &[Layer], width: usize, stop: usize) -> (usize, usize) {
+    let (mut widest, mut at) = (0, width);
+    for (i, layer) in layers.iter().enumerate() {
+        if i > stop {
+            widest = widest.max(at);
+        }
+        at = layer.out_width(at);
+    }
+    (widest, layers.len().saturating_sub(stop + 1))
+}
+
+/// Runs `layers` one after another on rows of `width`; the last one writes `y`. `cache` has the length of
+/// [`sequence_cache_len`] for these rows.
+#[allow(clippy::too_many_arguments)] // as the layers' own
+pub fn sequence_forward_train(
+    layers: &[Layer],
+    pass: &Pass,
+    frame: &mut Frame<'_>,
+    s: PassSizes,
+    x: &[f32],
+    width: usize,
+    y: &mut [f32],
+    cache: &mut [f32],
+) -> Result<()> {
+    let Some((last, before)) = layers.split_last() else {
+        y.copy_from_slice(x);
+        return Ok(());
+    };
+    let (mut x, mut at, mut cache) = (x, width, Kept(cache));
+    for layer in before {
+        let out = layer.out_width(at);
+        let own = cache.take(layer.cache_len(s, at));
+        let result = cache.take(s.rows * out);
+        layer.forward_train(pass, frame, x, at, result, own)?;
+        (x, at) = (result, out);
+    }
+    last.forward_train(pass, frame, x, at, y, cache.take(last.cache_len(s, at)))
+}
+
+/// The way back through the layers from `stop` on: from `dy`, the gradient of the last one's result, to `dx`, that of `x`, which
+/// is written only when no layer was left out. `x` and `cache` are those of [`sequence_forward_train`].
+#[allow(clippy::too_many_arguments)] // as the layers' own
+pub fn sequence_backward(
+    layers: &[Layer],
+    pass: &Pass,
+    frame: &mut Frame<'_>,
+    s: PassSizes,
+    x: &[f32],
+    width: usize,
+    dy: &[f32],
+    mut dx: Option<&mut [f32]>,
+    cache: &mut [f32],
+    grads: &mut Grads,
+    stop: usize,
+) -> Result<()> {
+    if layers.is_empty() {
+        if let Some(dx) = dx {
+            dx.copy_from_slice(dy);
+        }
+        return Ok(());
+    }
+    let mut frame = frame.sub();
+    let (widest, between) = between(layers, width, stop);
+    let mut source: &mut [f32] = if between > 0 { frame.take(s.rows * widest)? } else { &mut [] };
+    let mut target: &mut [f32] = if between > 1 { frame.take(s.rows * widest)? } else { &mut [] };
+    let mut end = sequence_cache_len(layers, s, width);
+    for (i, layer) in layers.iter().enumerate().skip(stop).rev() {
+        let at = layers[..i].iter().fold(width, |width, layer| layer.out_width(width));
+        let first = end - layer.cache_len(s, at);
+        let (before, own) = cache[..end].split_at_mut(first);
+        // The result of the layer before lies in front of this one's cache.
+        let input = if i == 0 { 0 } else { kept(s.rows * at) };
+        let x = if i == 0 { x } else { &before[first - input..][..s.rows * at] };
+        let last = i + 1 == layers.len();
+        if i == stop {
+            let dy = if last { dy } else { &source[..s.rows * layer.out_width(at)] };
+            let dx = if stop == 0 { dx.take() } else { None };
+            layer.backward(pass, &mut frame, x, at, dy, dx, own, grads)?;
+        } else if last {
+            layer.backward(pass, &mut frame, x, at, dy, Some(&mut source[..s.rows * at]), own, grads)?;
+        } else {
+            let dy = &source[..s.rows * layer.out_width(at)];
+            layer.backward(pass, &mut frame, x, at, dy, Some(&mut target[..s.rows * at]), own, grads)?;
+            std::mem::swap(&mut source, &mut target);
+        }
+        end = first - input;
+    }
+    Ok(())
+}

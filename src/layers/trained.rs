@@ -1,0 +1,243 @@
+//! The parameters that are trained: a list of them, their values and their gradients, each in one block of f32.
+//!
+//! A matrix is trained as the whole tensor it lies in, so that two layers which share a tensor (a tied embedding) share its
+//! values and add up its gradient. Everything else stays frozen where the store has it.
+
+use super::param::{Store, Tensors};
+use super::{Layer, Vector, Weight};
+use crate::error::{Result, fail, try_vec};
+use qorus_kernels::Kernels;
+
+/// A parameter, as a layer names it.
+#[derive(Clone, Copy, Debug)]
+pub enum Param {
+    /// A matrix, or the part of a tensor that one layer uses.
+    Matrix(Weight),
+    /// The weight of a norm, or a bias.
+    Vector(Vector),
+}
+
+/// One trained parameter: elements `at..at + len` of the values, and of the gradients.
+#[derive(Clone, Copy, Debug)]
+pub struct Trainee {
+    /// What it is: the whole tensor, or the vector.
+    pub param: Param,
+    /// First element, a multiple of 16.
+    pub at: usize,
+    /// Elements.
+    pub len: usize,
+}
+
+/// Which parameters of a model are trained, and where each lies.
+#[derive(Debug, Default)]
+pub struct Trained {
+    list: Vec<Trainee>,
+    /// For each tensor of the store, where it is in the list.
+    tensors: Vec<Option<u32>>,
+    /// Where the vectors are in the list, by their place in the store.
+    vectors: Vec<u32>,
+    len: usize,
+}
+
+/// The elements of a parameter in the block: whole cache lines.
+fn padded(len: usize) -> Result<usize> {
+    match len.checked_next_multiple_of(16) {
+        Some(n) => Ok(n),
+        None => fail!(OutOfMemory, "a parameter of {len} elements does not fit the address space"),
+    }
+}
+
+impl Trained {
+    /// The parameters of `layers` that `wanted` names, in the order of the layers. A tensor is wanted when a part of it is.
+    pub fn new(layers: &[Layer], store: &Store, wanted: impl Fn(&Param) -> bool) -> Result<Trained> {
+        let mut all: Vec<Param> = Vec::new();
+        let mut failed = false;
+        layers.iter().for_each(|layer| {
+            layer.params(&mut |param| {
+                failed |= all.try_reserve(1).is_err();
+                if !failed && wanted(&param) {
+                    all.push(param);
+                }
+            })
+        });
+        if failed {
+            fail!(OutOfMemory, "no memory for a list of the parameters");
+        }
+        let count = match &store.tensors {
+            Tensors::File(gguf) => gguf.tensors().len(),
+            Tensors::Own(own) => own.len(),
+        };
+        let mut tensors: Vec<Option<u32>> = try_vec(count, "tensors")?;
+        tensors.resize(count, None);
+        let mut list: Vec<Trainee> = try_vec(all.len(), "trained parameters")?;
+        for param in all {
+            match param {
+                Param::Matrix(w) => {
+                    let rows = w.first_row() + w.rows;
+                    let Some(slot) = tensors.get_mut(w.tensor()) else {
+                        fail!(Internal, "a weight lies outside the store")
+                    };
+                    let at = *slot.get_or_insert(list.len() as u32) as usize;
+                    let whole = |rows| Param::Matrix(Weight::new(w.ty, rows, w.cols, w.tensor(), 0));
+                    match list.get_mut(at) {
+                        // Layers that use unlike parts of a tensor: what reaches farthest counts.
+                        Some(known) => match known.param {
+                            Param::Matrix(k) if k.cols == w.cols && k.ty == w.ty => {
+                                known.param = whole(rows.max(k.rows))
+                            }
+                            _ => fail!(Unsupported, "two layers see one tensor in unlike shapes: it cannot be trained"),
+                        },
+                        None => list.push(Trainee { param: whole(rows), at: 0, len: 0 }),
+                    }
+                }
+                Param::Vector(v) => {
+                    let same = |t: &&Trainee| matches!(t.param, Param::Vector(k) if k.start() == v.start());
+                    if list.iter().find(same).is_none() {
+                        list.push(Trainee { param, at: 0, len: 0 });
+                    }
+                }
+            }
+        }
+        let mut len = 0usize;
+        for trainee in &mut list {
+            let elements = match trainee.param {
+                Param::Matrix(w) => w.rows.checked_mul(w.cols),
+                Param::Vector(v) => Some(v.len),
+            };
+            let end = elements.map(padded).transpose()?.and_then(|n| len.checked_add(n));
+            let (Some(elements), Some(end)) = (elements, end) else {
+                fail!(OutOfMemory, "the trained parameters do not fit the address space")
+            };
+            (trainee.at, trainee.len) = (len, elements);
+            len = end;
+        }
+        let mut vectors = try_vec(list.len(), "trained vectors")?;
+        vectors.extend((0..list.len() as u32).filter(|&i| matches!(list[i as usize].param, Param::Vector(_))));
+        vectors.sort_by_key(|&i| match list[i as usize].param {
+            Param::Vector(v) => v.start(),
+            Param::Matrix(_) => 0,
+        });
+        Ok(Trained { list, tensors, vectors, len })
+    }
+
+    /// The trained parameters, in the order of their places.
+    pub fn list(&self) -> &[Trainee] {
+        &self.list
+    }
+
+    /// Elements of the block of values, and of that of gradients.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether nothing is trained.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// Fills `values` with those of the store.
+    pub fn load(&self, store: &Store, kernels: &Kernels, values: &mut [f32]) -> Result<()> {
+        if values.len() != self.len {
+            fail!(Shape, "{} elements for trained parameters of {}", values.len(), self.len);
+        }
+        values.fill(0.0);
+        for t in &self.list {
+            let out = &mut values[t.at..t.at + t.len];
+            match &t.param {
+                Param::Vector(v) => out.copy_from_slice(store.vector(v)?),
+                Param::Matrix(w) => {
+                    let m = store.matrix(w)?;
+                    for (row, bytes) in out.chunks_exact_mut(w.cols).zip(m.bytes.chunks_exact(w.row_bytes())) {
+                        kernels.dequantize(m.ty, bytes, row);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a parameter is trained.
+    pub fn has(&self, param: &Param) -> bool {
+        match param {
+            Param::Matrix(w) => self.matrix(w).is_some(),
+            Param::Vector(v) => self.vector(v).is_some(),
+        }
+    }
+
+    /// Where a matrix lies, if it is trained: first element and number.
+    fn matrix(&self, w: &Weight) -> Option<(usize, usize)> {
+        let t = self.list.get((*self.tensors.get(w.tensor())?)? as usize)?;
+        Some((t.at + w.first_row() * w.cols, w.rows * w.cols))
+    }
+
+    /// Where a vector lies, or the part of one.
+    fn vector(&self, v: &Vector) -> Option<(usize, usize)> {
+        let start = |i: u32| match self.list[i as usize].param {
+            Param::Vector(v) => v.start(),
+            Param::Matrix(_) => 0,
+        };
+        let behind = self.vectors.partition_point(|&i| start(i) <= v.start());
+        let i = *self.vectors.get(behind.checked_sub(1)?)?;
+        let t = &self.list[i as usize];
+        let into = v.start() - start(i);
+        (into + v.len <= t.len).then_some((t.at + into, v.len))
+    }
+}
+
+/// The values of trained parameters, to read.
+#[derive(Clone, Copy)]
+pub struct Values<'a> {
+    trained: &'a Trained,
+    values: &'a [f32],
+}
+
+impl<'a> Values<'a> {
+    /// `values` as [`Trained::load`] filled it, and training changed it since.
+    pub fn new(trained: &'a Trained, values: &'a [f32]) -> Result<Values<'a>> {
+        if values.len() != trained.len {
+            fail!(Shape, "{} values for trained parameters of {}", values.len(), trained.len);
+        }
+        Ok(Values { trained, values })
+    }
+
+    pub(super) fn matrix(&self, w: &Weight) -> Option<&'a [f32]> {
+        self.trained.matrix(w).and_then(|(at, len)| self.values.get(at..at + len))
+    }
+
+    pub(super) fn vector(&self, v: &Vector) -> Option<&'a [f32]> {
+        self.trained.vector(v).and_then(|(at, len)| self.values.get(at..at + len))
+    }
+}
+
+/// The gradients of trained parameters, which backward passes add to.
+pub struct Grads<'a> {
+    trained: &'a Trained,
+    values: &'a mut [f32],
+}
+
+impl<'a> Grads<'a> {
+    /// Gradients in the places of `trained`; to begin with, `values` are zeros.
+    pub fn new(trained: &'a Trained, values: &'a mut [f32]) -> Result<Grads<'a>> {
+        if values.len() != trained.len {
+            fail!(Shape, "{} gradients for trained parameters of {}", values.len(), trained.len);
+        }
+        Ok(Grads { trained, values })
+    }
+
+    /// The gradient of a matrix; None when that is frozen.
+    pub fn matrix(&mut self, w: &Weight) -> Option<&mut [f32]> {
+        let (at, len) = self.trained.matrix(w)?;
+        self.values.get_mut(at..at + len)
+    }
+
+    /// The gradient of a vector; None when that is frozen.
+    pub fn vector(&mut self, v: &Vector) -> Option<&mut [f32]> {
+        let (at, len) = self.trained.vector(v)?;
+        self.values.get_mut(at..at + len)
+    }
+
+    /// Whether a parameter is trained.
+    pub fn has(&self, param: &Param) -> bool {
+        self.trained.has(param)
+    }
+}

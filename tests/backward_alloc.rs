@@ -1,0 +1,65 @@
+//! A training pass allocates nothing after set-up: every allocation of the process is counted, on all threads.
+
+#[path = "common/lesson.rs"]
+#[allow(dead_code)]
+mod lesson;
+#[path = "common/run.rs"]
+#[allow(dead_code)]
+mod run;
+
+use lesson::{Input, Lesson};
+use qorus::Isa;
+use qorus::gguf::Gguf;
+use qorus::models::Graph;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+struct Counting;
+
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: the system's allocator, with a counter.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        COUNT.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promises.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promises.
+        unsafe { System.dealloc(ptr, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+// One test: others would allocate meanwhile.
+#[test]
+fn training_passes_allocate_nothing() {
+    let before = COUNT.load(Ordering::Relaxed);
+    drop(Vec::<u8>::with_capacity(1));
+    assert_eq!(COUNT.load(Ordering::Relaxed) - before, 1, "the counter counts nothing");
+    for name in ["llama.gguf", "qwen2moe.gguf", "qwen3.gguf", "gemma2.gguf", "phi3.gguf", "llama-q8_0.gguf"] {
+        for (threads, recompute, all) in [(1, false, true), (3, true, true), (3, false, false)] {
+            let gguf = Arc::new(Gguf::open(&run::reference(name)).unwrap());
+            let graph = Graph::from_gguf(&gguf).unwrap();
+            let store = graph.load(&gguf).unwrap();
+            let wanted =
+                |p: &qorus::layers::trained::Param| all || matches!(p, qorus::layers::trained::Param::Vector(_));
+            let mut lesson = Lesson::new(threads, Isa::detect(), (graph, store), wanted);
+            lesson.mode.recompute = recompute;
+            let (lens, tokens) = ([70, 5, 1], (0..76).map(|i| i * 5 % 60).collect::<Vec<u32>>());
+            let mut room = lesson.room(&lens);
+            let input = Input { tokens: &tokens, x: &[], lens: &lens };
+            let before = COUNT.load(Ordering::Relaxed);
+            for _ in 0..2 {
+                lesson.pass(&input, &mut room, |y, d| d.copy_from_slice(y));
+            }
+            assert_eq!(COUNT.load(Ordering::Relaxed) - before, 0, "{name}, {threads} threads: allocations");
+            assert!(lesson.grads.iter().any(|g| *g != 0.0) && lesson.grads.iter().all(|g| g.is_finite()));
+        }
+    }
+}
