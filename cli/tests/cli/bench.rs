@@ -33,7 +33,8 @@ fn kernels_are_measured_against_scalar() {
     assert_eq!(rows[0]["isa"], "scalar");
     assert_eq!(rows[0]["speedup_over_scalar"], 1.0);
     for row in &rows {
-        assert_eq!((&row["op"], &row["type"]), (&"rmsnorm".into(), &"F32".into()));
+        assert!(row["op"].as_str().is_some_and(|op| op.starts_with("rmsnorm")), "{row}");
+        assert_eq!(row["type"], "F32");
         assert!(
             ["ns", "gb_per_s", "gflop_per_s", "speedup_over_scalar"].iter().all(|name| positive(&row[*name])),
             "{row}"
