@@ -8,9 +8,7 @@ use std::sync::Arc;
 use super::ids::Ids;
 use super::shuffle::{self, Permutation};
 use crate::error::{Result, fail};
-
-/// The target of a token that does not count for the loss.
-pub const IGNORED: i32 = -100;
+pub use crate::train::loss::IGNORED;
 
 /// How rows are filled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
