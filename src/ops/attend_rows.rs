@@ -1,6 +1,6 @@
 //! Causal attention of training: whole sequences in rows, and its gradients.
 //!
-//! Queries `[rows][heads][head_dim]` meet the keys and values `[rows][kv heads][head_dim]` of their own sequence. A strip of [`TILE`]
+//! Queries `[rows][heads][head_dim]` meet the keys and values `[rows][kv heads][head_dim]` of their own sequence. A strip of `TILE`
 //! queries of one head sees all its keys at once; the strip is all that is ever stored of the scores, and the backward pass
 //! computes it again, to the same bits. Threads take sequences and heads of keys, each as a whole and in a fixed order.
 

@@ -1,7 +1,7 @@
 //! Attention of query vectors over one block of positions.
 //!
 //! Both halves are small matrix products: queries times keys with positions in the lanes, weights times values with
-//! elements in the lanes. Up to [`TILE`] queries go together, their sums in registers. For more than [`DIRECT`] queries the
+//! elements in the lanes. Up to `TILE` queries go together, their sums in registers. For more than `DIRECT` queries the
 //! block's keys and values are made f32 once. A query's own sums never depend on its company.
 
 use super::map::{map, padded, zip};

@@ -1,6 +1,6 @@
 //! What a model is trained on, in bounded memory.
 //!
-//! Text goes this way: [`Source`] (plain text or JSONL) -> [`prepare`] tokenises it once into a file of ids beside the run ->
+//! Text goes this way: [`Source`] (plain text or JSONL) -> [`prepare()`] tokenises it once into a file of ids beside the run ->
 //! [`Ids`] maps that file -> [`Batches`] fills the caller's slices, shuffled by counting, so that its place in the data is three
 //! numbers. Tables go through [`table`].
 

@@ -9,9 +9,9 @@ use crate::train::data::shuffle::Permutation;
 
 /// The caller's memory of a batch of `rows` rows.
 pub struct TableBatch<'a> {
-    /// [rows][numbers]
+    /// `[rows][numbers]`
     pub numbers: &'a mut [f32],
-    /// [rows][columns of categories]
+    /// `[rows][columns of categories]`
     pub categories: &'a mut [u32],
     /// The class of each row, or [`IGNORED`] where there is none.
     pub classes: &'a mut [i32],
