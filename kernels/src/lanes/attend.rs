@@ -87,11 +87,11 @@ pub fn attend<S: Simd, T: Cached>(s: S, b: &mut AttendBlock) {
     let (f32_keys, f32_values) = b.scratch.split_at_mut(ATTEND_BLOCK * dim);
     for (d, row) in f32_keys.as_chunks_mut::<ATTEND_BLOCK>().0.iter_mut().enumerate() {
         for (chunk, to) in row.as_chunks_mut::<16>().0.iter_mut().enumerate() {
-            // SAFETY: `AttendBlock::check` found the block whole, with `dim` elements.
             store(
                 s,
                 to,
                 #[inline(always)]
+                // SAFETY: `AttendBlock::check` found the block whole, with `dim` elements.
                 |part| unsafe { keys.load(s, d, chunk, part) },
             );
         }
@@ -99,11 +99,11 @@ pub fn attend<S: Simd, T: Cached>(s: S, b: &mut AttendBlock) {
     for j in from..to {
         let row = &mut f32_values[width * j..][..width];
         for (chunk, to) in row[..dim / 16 * 16].as_chunks_mut::<16>().0.iter_mut().enumerate() {
-            // SAFETY: `AttendBlock::check` found all values that are seen, of `dim` elements.
             store(
                 s,
                 to,
                 #[inline(always)]
+                // SAFETY: `AttendBlock::check` found all values that are seen, of `dim` elements.
                 |part| unsafe { values.load(s, j, chunk, part) },
             );
         }
