@@ -4,6 +4,8 @@ use super::batch::Token;
 use super::model::Model;
 use super::plan::{ContextParams, Layout, Pooling};
 use crate::error::{Code, Result, fail};
+#[cfg(feature = "train")]
+use crate::layers::trained::Snapshot;
 use crate::layers::{Params, Run, sequence};
 use crate::memory::{Plan, Region};
 use crate::models::rope::{self, MAX_ROPES};
@@ -26,6 +28,8 @@ pub struct Context {
     outputs: usize,
     cancel: Arc<AtomicBool>,
     poisoned: bool,
+    #[cfg(feature = "train")]
+    snapshot: Option<Arc<Snapshot>>,
 }
 
 /// What goes into the first layer.
@@ -112,7 +116,18 @@ impl Context {
             outputs: 0,
             cancel: Arc::new(AtomicBool::new(false)),
             poisoned: false,
+            #[cfg(feature = "train")]
+            snapshot: None,
         })
+    }
+
+    /// Runs on trained values from now on, or with None on the model's own again; gives what it ran on before. All sequences
+    /// become empty.
+    #[cfg(feature = "train")]
+    pub fn set_snapshot(&mut self, snapshot: Option<Arc<Snapshot>>) -> Option<Arc<Snapshot>> {
+        self.lens.fill(0);
+        self.outputs = 0;
+        std::mem::replace(&mut self.snapshot, snapshot)
     }
 
     fn plan_of(model: &Model, layout: &Layout) -> Plan {
@@ -297,10 +312,18 @@ impl Context {
     /// One part of a batch, at most `n_batch` rows.
     fn part(&mut self, input: Input) -> Result<()> {
         let Context { model, layout, cache, lens, results, work, scratch, outputs, cancel, .. } = self;
+        #[cfg(feature = "train")]
+        let snapshot = &self.snapshot;
         let (graph, runtime) = (&model.graph, &model.runtime);
         let threads = runtime.pool.len();
         let scratch = Shards::new(&mut scratch.bytes_mut()[..layout.scratch_bytes * threads]);
         let p = &layout.params;
+        let params = Params::of(&model.store);
+        #[cfg(feature = "train")]
+        let params = match snapshot {
+            Some(snapshot) => Params::with(&model.store, snapshot.values()?),
+            None => params,
+        };
         results.with_frame(|results| {
             let logits = results.take::<f32>(p.n_outputs * graph.out_width())?;
             let (head, end) = (graph.head(), graph.embedding_end());
@@ -327,7 +350,7 @@ impl Context {
                 };
                 let mut run = Run {
                     exec,
-                    params: Params::of(&model.store),
+                    params,
                     tokens,
                     places,
                     ropes: &ropes[..graph.ropes.len()],

@@ -65,6 +65,23 @@ impl<'a> Kept<'a> {
 }
 
 impl Layer {
+    /// What kind of layer it is, for messages.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Layer::Embedding(_) => "embedding",
+            Layer::Norm(_) => "norm",
+            Layer::Linear(_) => "linear",
+            Layer::Activation(_) => "activation",
+            Layer::Scale(_) => "scale",
+            Layer::Softcap(_) => "softcap",
+            Layer::Dropout(_) => "dropout",
+            Layer::Attention(_) => "attention",
+            Layer::Ffn(_) => "feed-forward",
+            Layer::Moe(_) => "experts",
+            Layer::Residual(l) => l.body.iter().map(Layer::kind).find(|k| *k != "norm").unwrap_or("residual"),
+        }
+    }
+
     /// Calls `f` with each parameter, those of layers inside too.
     pub fn params(&self, f: &mut dyn FnMut(Param)) {
         match self {
@@ -273,6 +290,25 @@ pub fn sequence_forward_train(
         (x, at) = (result, out);
     }
     last.forward_train(pass, frame, x, at, y, cache.take(last.cache_len(s, at)))
+}
+
+/// Calls `f` with each layer but the last and its result, as [`sequence_forward_train`] left them in `cache`, until it says false.
+pub fn sequence_results(
+    layers: &[Layer],
+    s: PassSizes,
+    width: usize,
+    cache: &mut [f32],
+    mut f: impl FnMut(usize, &[f32]) -> bool,
+) {
+    let (mut at, mut cache) = (width, Kept(cache));
+    for (i, layer) in layers.iter().enumerate().take(layers.len().saturating_sub(1)) {
+        let out = layer.out_width(at);
+        cache.take(layer.cache_len(s, at));
+        if !f(i, cache.take(s.rows * out)) {
+            return;
+        }
+        at = out;
+    }
 }
 
 /// The way back through the layers from `stop` on: from `dy`, the gradient of the last one's result, to `dx`, that of `x`, which

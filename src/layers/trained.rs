@@ -7,6 +7,7 @@ use super::param::{Store, Tensors};
 use super::{Layer, Vector, Weight};
 use crate::error::{Result, fail, try_vec};
 use qorus_kernels::Kernels;
+use std::sync::Arc;
 
 /// A parameter, as a layer names it.
 #[derive(Clone, Copy, Debug)]
@@ -22,7 +23,7 @@ pub enum Param {
 pub struct Trainee {
     /// What it is: the whole tensor, or the vector.
     pub param: Param,
-    /// First element, a multiple of 16.
+    /// First element, a multiple of [`UNIT`].
     pub at: usize,
     /// Elements.
     pub len: usize,
@@ -39,9 +40,12 @@ pub struct Trained {
     len: usize,
 }
 
-/// The elements of a parameter in the block: whole cache lines.
+/// Parameters begin at multiples of so many elements: a block of 8-bit moments, and more than a cache line.
+pub const UNIT: usize = 256;
+
+/// The elements of a parameter in the block.
 fn padded(len: usize) -> Result<usize> {
-    match len.checked_next_multiple_of(16) {
+    match len.checked_next_multiple_of(UNIT) {
         Some(n) => Ok(n),
         None => fail!(OutOfMemory, "a parameter of {len} elements does not fit the address space"),
     }
@@ -50,6 +54,15 @@ fn padded(len: usize) -> Result<usize> {
 impl Trained {
     /// The parameters of `layers` that `wanted` names, in the order of the layers. A tensor is wanted when a part of it is.
     pub fn new(layers: &[Layer], store: &Store, wanted: impl Fn(&Param) -> bool) -> Result<Trained> {
+        let count = match &store.tensors {
+            Tensors::File(gguf) => gguf.tensors().len(),
+            Tensors::Own(own) => own.len(),
+        };
+        Trained::of(layers, count, wanted)
+    }
+
+    /// The same from the number of tensors alone: for plans, before a weight is there.
+    pub fn of(layers: &[Layer], tensors: usize, wanted: impl Fn(&Param) -> bool) -> Result<Trained> {
         let mut all: Vec<Param> = Vec::new();
         let mut failed = false;
         layers.iter().for_each(|layer| {
@@ -63,10 +76,7 @@ impl Trained {
         if failed {
             fail!(OutOfMemory, "no memory for a list of the parameters");
         }
-        let count = match &store.tensors {
-            Tensors::File(gguf) => gguf.tensors().len(),
-            Tensors::Own(own) => own.len(),
-        };
+        let count = tensors;
         let mut tensors: Vec<Option<u32>> = try_vec(count, "tensors")?;
         tensors.resize(count, None);
         let mut list: Vec<Trainee> = try_vec(all.len(), "trained parameters")?;
@@ -206,6 +216,37 @@ impl<'a> Values<'a> {
 
     pub(super) fn vector(&self, v: &Vector) -> Option<&'a [f32]> {
         self.trained.vector(v).and_then(|(at, len)| self.values.get(at..at + len))
+    }
+}
+
+/// Trained values as they were at a moment, for contexts to run on while training goes on.
+pub struct Snapshot {
+    trained: Arc<Trained>,
+    values: Vec<f32>,
+}
+
+impl Snapshot {
+    /// A copy of `values`, in the places of `trained`.
+    pub fn new(trained: &Arc<Trained>, values: &[f32]) -> Result<Snapshot> {
+        let mut copy = try_vec(values.len(), "trained values")?;
+        copy.extend_from_slice(values);
+        let snapshot = Snapshot { trained: Arc::clone(trained), values: copy };
+        snapshot.values()?;
+        Ok(snapshot)
+    }
+
+    /// Takes the values of another moment.
+    pub fn update(&mut self, values: &[f32]) -> Result<()> {
+        if values.len() != self.values.len() {
+            fail!(Shape, "{} values for a snapshot of {}", values.len(), self.values.len());
+        }
+        self.values.copy_from_slice(values);
+        Ok(())
+    }
+
+    /// The values.
+    pub fn values(&self) -> Result<Values<'_>> {
+        Values::new(&self.trained, &self.values)
     }
 }
 

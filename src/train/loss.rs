@@ -62,12 +62,18 @@ pub fn mse(exec: &Exec, frame: &mut Frame, p: &[f32], t: &[f32], reduction: Redu
 
 /// The gradient of [`mse`] by the predictions, to `g`: `2 (p - t)`, for the mean over the number of elements.
 pub fn mse_grad(exec: &Exec, p: &[f32], t: &[f32], reduction: Reduction, g: &mut [f32]) -> Result<()> {
-    same("predictions", p.len(), "targets", t.len())?;
-    same("gradients", g.len(), "predictions", p.len())?;
-    let scale = match reduction {
+    let factor = match reduction {
         Reduction::Mean => 2.0 / p.len().max(1) as f64,
         Reduction::Sum => 2.0,
-    } as f32;
+    };
+    mse_grad_by(exec, p, t, factor, g)
+}
+
+/// `factor * (p - t)`, to `g`: the gradient of a part of a batch takes 2 over the number of elements of the whole.
+pub fn mse_grad_by(exec: &Exec, p: &[f32], t: &[f32], factor: f64, g: &mut [f32]) -> Result<()> {
+    same("predictions", p.len(), "targets", t.len())?;
+    same("gradients", g.len(), "predictions", p.len())?;
+    let scale = factor as f32;
     let shards = Shards::new(g);
     exec.pool.split(p.len(), CHUNK, |part| {
         // SAFETY: parts are disjoint.

@@ -5,15 +5,23 @@
 //! chunks are taken in order, so that the bits do not depend on the threads. What an operation needs beside its arguments it takes
 //! from a frame whose size is planned beforehand; nothing allocates in a step.
 
+pub mod checkpoint;
 pub mod clip;
+pub mod control;
 pub mod data;
+pub mod examples;
+pub mod export;
 pub mod loss;
 mod method;
 pub mod optim;
 pub mod params;
+pub mod run;
 pub mod schedule;
+pub mod trainer;
 
+pub use examples::{Examples, Feed, Slab};
 pub use params::{Param, Params};
+pub use trainer::{Objective, Passed, Trainer, TrainerParams};
 
 use crate::error::{Result, fail};
 

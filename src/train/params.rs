@@ -6,8 +6,7 @@ use std::ops::Range;
 /// Elements of a chunk: 64 KB of f32, some of each buffer in the second cache at once.
 pub const CHUNK: usize = 16 * 1024;
 
-/// Tensors begin at multiples of so many elements: a block of 8-bit moments, and more than a cache line.
-pub const UNIT: usize = 256;
+pub use crate::layers::trained::UNIT;
 
 /// The group of matrices, whose weights decay, and of norms and biases, whose weights do not: a convention for two groups.
 pub fn group_of(dims: &[usize]) -> usize {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::ids::Ids;
 use super::shuffle::{self, Permutation};
 use crate::error::{Result, fail};
+pub use crate::ops::attend::Place;
 pub use crate::train::loss::IGNORED;
 
 /// How rows are filled.
@@ -86,16 +87,6 @@ impl BatchParams {
     pub fn validation(self) -> BatchParams {
         BatchParams { part: Part::Validation, shuffle: false, repeat: false, ..self }
     }
-}
-
-/// Where a token stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
-#[repr(C)]
-pub struct Place {
-    /// Its segment, counted over the batch: tokens see those of their own segment alone.
-    pub seq: u32,
-    /// Its position there, from 0.
-    pub pos: u32,
 }
 
 /// The caller's memory of a batch, each of rows x row.
@@ -226,6 +217,11 @@ impl Batches {
             );
         }
         Ok(batches)
+    }
+
+    /// Tokens of a row.
+    pub fn row(&self) -> usize {
+        self.params.row
     }
 
     /// The units of the first epoch (with windows, a later one may have one less).

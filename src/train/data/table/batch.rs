@@ -50,6 +50,11 @@ impl TableBatches {
         self.position
     }
 
+    /// The epochs done so far, with the share of the one under way.
+    pub fn epochs(&self) -> f64 {
+        self.position.epoch as f64 + self.position.unit as f64 / self.order.len().max(1) as f64
+    }
+
     /// Goes on from `position`. Errors: `InvalidArgument` for one that these rows do not have.
     pub fn seek(&mut self, position: Position) -> Result<()> {
         if position.unit > self.order.len() || position.offset != 0 || position.epoch >= 1 << 32 {

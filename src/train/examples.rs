@@ -1,0 +1,234 @@
+//! The rows of a pass: memory for them, and what fills it: a text's batches, a table's, or a host's own.
+
+use super::data::table::{Bound, TableBatch, TableBatches};
+use super::data::{Batch, Batches, IGNORED, Place, Position};
+use crate::error::{Result, fail, try_vec};
+use crate::models::Graph;
+use std::sync::Arc;
+
+/// The rows of a pass, and what is wanted of each.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Examples<'a> {
+    /// A token each; none when rows of numbers go in.
+    pub tokens: &'a [u32],
+    /// `[rows][in_width]`; none when tokens go in.
+    pub x: &'a [f32],
+    /// Where each row stands: its sequence, its position there.
+    pub places: &'a [Place],
+    /// Rows of each sequence, one after another.
+    pub lens: &'a [u32],
+    /// The class of each row, or [`IGNORED`].
+    pub targets: &'a [i32],
+    /// `[rows][out_width]`, for an objective of values.
+    pub values: &'a [f32],
+}
+
+/// Memory for the rows of a pass, reserved once.
+pub struct Slab {
+    /// As [`Examples::tokens`].
+    pub tokens: Vec<u32>,
+    /// As [`Examples::x`].
+    pub x: Vec<f32>,
+    /// As [`Examples::places`].
+    pub places: Vec<Place>,
+    /// As [`Examples::targets`].
+    pub targets: Vec<i32>,
+    /// As [`Examples::values`].
+    pub values: Vec<f32>,
+    /// Rows that are filled; whoever fills sets it.
+    pub rows: usize,
+    lens: Vec<u32>,
+}
+
+fn filled<T: Clone + Default>(len: usize) -> Result<Vec<T>> {
+    let mut v = try_vec(len, "rows of a batch")?;
+    v.resize(len, T::default());
+    Ok(v)
+}
+
+impl Slab {
+    /// Memory for `rows` rows of a graph; with values for an objective that has them.
+    pub fn new(graph: &Graph, rows: usize, values: bool) -> Result<Slab> {
+        let (in_width, out) = (graph.in_width, if values { graph.out_width() } else { 0 });
+        let (Some(x), Some(out)) = (rows.checked_mul(in_width), rows.checked_mul(out)) else {
+            fail!(OutOfMemory, "{rows} rows of {in_width} elements do not fit the address space");
+        };
+        Ok(Slab {
+            tokens: filled(if in_width == 0 { rows } else { 0 })?,
+            x: filled(x)?,
+            places: filled(rows)?,
+            targets: filled(if values { 0 } else { rows })?,
+            values: filled(out)?,
+            rows: 0,
+            lens: filled(rows)?,
+        })
+    }
+
+    /// Bytes in memory.
+    pub fn reserved(&self) -> usize {
+        4 * (self.tokens.len() + self.x.len() + self.targets.len() + self.values.len() + self.lens.len())
+            + 8 * self.places.len()
+    }
+
+    /// The rows that are filled. Their sequences are counted from their places.
+    pub fn examples(&mut self) -> Examples<'_> {
+        let (rows, capacity) = (self.rows, self.places.len().max(1));
+        let places = &self.places[..rows];
+        let mut count = 0;
+        for (i, place) in places.iter().enumerate() {
+            if i == 0 || place.seq != places[i - 1].seq {
+                self.lens[count] = 0;
+                count += 1;
+            }
+            self.lens[count - 1] += 1;
+        }
+        let part = |len: usize| len / capacity * rows;
+        Examples {
+            tokens: &self.tokens[..part(self.tokens.len())],
+            x: &self.x[..part(self.x.len())],
+            places,
+            lens: &self.lens[..count],
+            targets: &self.targets[..part(self.targets.len())],
+            values: &self.values[..part(self.values.len())],
+        }
+    }
+}
+
+/// What fills slabs, from a place in its data that can be written down.
+pub trait Feed {
+    /// Fills the slab's first rows and sets their number; false when the data has ended.
+    fn next(&mut self, to: &mut Slab) -> Result<bool>;
+
+    /// Where in the data the next rows begin.
+    fn position(&self) -> Position;
+
+    /// Goes on from `position`.
+    fn seek(&mut self, position: Position) -> Result<()>;
+
+    /// Epochs done, with the share of the one under way.
+    fn epochs(&self) -> f64;
+}
+
+impl Feed for Batches {
+    fn next(&mut self, to: &mut Slab) -> Result<bool> {
+        let mut batch = Batch { tokens: &mut to.tokens, targets: &mut to.targets, places: &mut to.places };
+        let filled = Batches::next(self, &mut batch)?;
+        to.rows = filled.map_or(0, |f| f.rows * self.row());
+        Ok(filled.is_some())
+    }
+
+    fn position(&self) -> Position {
+        Batches::position(self)
+    }
+
+    fn seek(&mut self, position: Position) -> Result<()> {
+        Batches::seek(self, position)
+    }
+
+    fn epochs(&self) -> f64 {
+        Batches::epochs(self)
+    }
+}
+
+/// A table's rows as `[numbers | numbers of categories]`, each a sequence of its own.
+pub struct TableFeed {
+    batches: TableBatches,
+    numbers: Vec<f32>,
+    categories: Vec<u32>,
+    classes: Vec<i32>,
+    values: Vec<f32>,
+    widths: (usize, usize),
+}
+
+impl TableFeed {
+    /// As [`TableBatches::new`].
+    pub fn new(table: &Arc<Bound>, picked: Vec<u32>, size: usize, seed: Option<u64>) -> Result<TableFeed> {
+        let widths = (table.description().numbers(), table.description().categories().count());
+        let batches = TableBatches::new(Arc::clone(table), picked, size, seed)?;
+        let (numbers, categories) = (filled(size * widths.0)?, filled(size * widths.1)?);
+        Ok(TableFeed { batches, numbers, categories, classes: filled(size)?, values: filled(size)?, widths })
+    }
+}
+
+impl Feed for TableFeed {
+    fn next(&mut self, to: &mut Slab) -> Result<bool> {
+        let TableFeed { batches, numbers, categories, classes, values, widths } = self;
+        let rows = batches.next(&mut TableBatch { numbers, categories, classes, values })?;
+        let width = widths.0 + widths.1;
+        if to.places.len() < rows || to.x.len() < rows * width {
+            fail!(Shape, "{rows} rows of {width} columns do not fit a model that takes {} elements", to.x.len());
+        }
+        for row in 0..rows {
+            let (x, categories_of) = to.x[row * width..(row + 1) * width].split_at_mut(widths.0);
+            x.copy_from_slice(&numbers[row * widths.0..][..widths.0]);
+            let ids = &categories[row * widths.1..][..widths.1];
+            categories_of.iter_mut().zip(ids).for_each(|(x, id)| *x = *id as f32);
+            to.places[row] = Place { seq: row as u32, pos: 0 };
+            match to.targets.get_mut(row) {
+                Some(target) => *target = classes[row],
+                None => to.values[row] = values[row],
+            }
+        }
+        to.rows = rows;
+        Ok(rows > 0)
+    }
+
+    fn position(&self) -> Position {
+        self.batches.position()
+    }
+
+    fn seek(&mut self, position: Position) -> Result<()> {
+        self.batches.seek(position)
+    }
+
+    fn epochs(&self) -> f64 {
+        self.batches.epochs()
+    }
+}
+
+/// Rows from a host's own source, which is told the number of the batch it is to give, from 0.
+pub struct HostFeed<F: FnMut(u64, &mut Slab) -> Result<bool>> {
+    give: F,
+    next: u64,
+    /// Batches of an epoch; 0: unknown.
+    epoch: u64,
+}
+
+impl<F: FnMut(u64, &mut Slab) -> Result<bool>> HostFeed<F> {
+    /// A source that has `epoch` batches before it comes round; 0 when that is not known.
+    pub fn new(give: F, epoch: u64) -> HostFeed<F> {
+        HostFeed { give, next: 0, epoch }
+    }
+}
+
+impl<F: FnMut(u64, &mut Slab) -> Result<bool>> Feed for HostFeed<F> {
+    fn next(&mut self, to: &mut Slab) -> Result<bool> {
+        to.rows = 0;
+        to.targets.fill(IGNORED);
+        let more = (self.give)(self.next, to)?;
+        if to.rows > to.places.len() {
+            fail!(
+                InvalidArgument,
+                "batch {} was filled with {} rows, it has room for {}",
+                self.next,
+                to.rows,
+                to.places.len()
+            );
+        }
+        self.next += u64::from(more);
+        Ok(more && to.rows > 0)
+    }
+
+    fn position(&self) -> Position {
+        Position { unit: self.next, ..Position::default() }
+    }
+
+    fn seek(&mut self, position: Position) -> Result<()> {
+        self.next = position.unit;
+        Ok(())
+    }
+
+    fn epochs(&self) -> f64 {
+        if self.epoch == 0 { 0.0 } else { self.next as f64 / self.epoch as f64 }
+    }
+}
