@@ -11,6 +11,7 @@ pub mod control;
 pub mod data;
 pub mod examples;
 pub mod export;
+pub mod init;
 pub mod loss;
 mod method;
 pub mod optim;

@@ -10,7 +10,7 @@ pub use bpe::{BpeParams, train_bpe};
 pub use chars::characters;
 
 use crate::error::Result;
-use crate::gguf::Writer;
+use crate::gguf::{Gguf, Writer};
 
 /// Types of tokens, as files have them.
 const NORMAL: i32 = 1;
@@ -69,9 +69,18 @@ impl Vocabulary {
 
     /// Writes it as a file of its own, without tensors. Errors: `Io`, and those of [`put`](Vocabulary::put).
     pub fn save(&self, path: &Path) -> Result<()> {
+        self.writer()?.create(path)?.save()
+    }
+
+    /// The same file in memory. Errors: those of [`put`](Vocabulary::put).
+    pub fn to_gguf(&self) -> Result<Gguf> {
+        Gguf::from_bytes(self.writer()?.begin(Vec::new())?.finish()?)
+    }
+
+    fn writer(&self) -> Result<Writer> {
         let mut writer = Writer::new();
         writer.put("general.architecture", "qorus")?;
         self.put(&mut writer)?;
-        writer.create(path)?.save()
+        Ok(writer)
     }
 }
