@@ -20,6 +20,7 @@ mod quantize;
 mod run;
 mod sink;
 mod tokenize;
+mod train;
 
 use clap::Parser;
 use std::process::ExitCode;
@@ -44,6 +45,8 @@ enum Command {
     Quantize(quantize::Args),
     /// Turn a llama2.c checkpoint or safetensors into a GGUF file.
     Convert(convert::Args),
+    /// Train a model as a file describes it: from nothing, or going on with one.
+    Train(train::Args),
     /// Measure speed: tokens per second, bytes per second, share of the machine's limit.
     Bench(bench::Args),
     /// Time every kernel against its scalar definition.
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Command::Eval(args) => eval::main(args),
         Command::Quantize(args) => quantize::main(args),
         Command::Convert(args) => convert::main(args),
+        Command::Train(args) => train::main(args),
         Command::Bench(args) => bench::main(args),
         Command::Kernels(args) => kernels::main(args),
     };

@@ -5,7 +5,7 @@ use super::rope::{self, MAX_ROPES};
 use crate::error::{Result, fail};
 use crate::layers::train::{Pass, PassSizes, sequence_backward_need, sequence_cache_len, sequence_train_need};
 use crate::layers::trained::Trained;
-use crate::layers::{Params, Run};
+use crate::layers::{Dropout, Layer, Params, Run};
 use crate::memory::{Frame, Need};
 use crate::ops::Exec;
 use crate::ops::attend::Place;
@@ -31,7 +31,36 @@ pub struct Mode {
     pub noise: Noise,
 }
 
+/// Layers that drop elements.
+fn dropouts(layers: &[Layer]) -> u16 {
+    let count = |layer: &Layer| match layer {
+        Layer::Dropout(_) => 1,
+        Layer::Residual(branch) => dropouts(&branch.body),
+        _ => 0,
+    };
+    layers.iter().map(count).sum()
+}
+
 impl Graph {
+    /// Drops elements at random, with that probability, of the embedding and of what each residual branch adds (Radford et al.,
+    /// 2019). In inference nothing is dropped.
+    pub fn add_dropout(&mut self, rate: f32) -> Result<()> {
+        if !(0.0..1.0).contains(&rate) {
+            fail!(InvalidArgument, "elements are dropped with probability {rate}, expected 0 to less than 1");
+        }
+        let mut streams = dropouts(&self.layers)..;
+        let mut next = || Layer::Dropout(Dropout { rate, stream: streams.next().unwrap_or(0) });
+        for layer in &mut self.layers {
+            if let Layer::Residual(branch) = layer {
+                branch.body.push(next());
+            }
+        }
+        if self.vocab() > 0 {
+            self.layers.insert(1, next());
+        }
+        Ok(())
+    }
+
     /// f32 elements of the forward cache of the layers before `end`.
     pub fn train_cache_len(&self, s: PassSizes, end: usize) -> usize {
         sequence_cache_len(&self.layers[..end], s, self.in_width)

@@ -1,0 +1,44 @@
+//! `qorus train`: a run as a file describes it, with its log, curve, checkpoints, and the model at the end.
+
+mod config;
+mod curve;
+mod folder;
+mod held;
+mod text;
+mod watch;
+
+use crate::failure::Result;
+use config::{Config, Kind};
+use folder::Begin;
+use std::path::PathBuf;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Go on with the run in the folder, if there is one
+    #[arg(long, conflicts_with = "restart")]
+    resume: bool,
+    /// Begin anew, over a run that is in the folder
+    #[arg(long)]
+    restart: bool,
+    /// Print an object for each step, and one at the end
+    #[arg(long)]
+    json: bool,
+    /// Threads [default: as the file says, or one for each core]
+    #[arg(short, long, value_name = "N", value_parser = crate::args::count())]
+    threads: Option<usize>,
+    /// The run's description; examples/configs has some with every key explained
+    config: PathBuf,
+}
+
+pub fn main(args: Args) -> Result {
+    let (config, source) = Config::read(&args.config)?;
+    let begin = match (args.resume, args.restart) {
+        (true, _) => Begin::Resume,
+        (_, true) => Begin::Restart,
+        _ => Begin::New,
+    };
+    let threads = args.threads.unwrap_or(config.train.threads);
+    match config.kind {
+        Kind::Text => text::main(&config, &source, begin, threads, args.json),
+    }
+}
