@@ -4,6 +4,8 @@
 //! which bounds hold stands in the README beside them.
 #![allow(dead_code)] // no test uses all of it
 
+pub mod llama;
+
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
