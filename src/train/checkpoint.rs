@@ -26,6 +26,8 @@ pub struct State {
     pub step: u64,
     /// Where in the data the next batch begins.
     pub position: Position,
+    /// What that data is, as [`Feed::fingerprint`](super::Feed::fingerprint) says.
+    pub data: u32,
     /// What the plateau rule has seen.
     pub plateau: Option<PlateauState>,
     /// The least loss of a validation so far, and validations since.
@@ -138,6 +140,7 @@ fn header(trainer: &Trainer, state: &State) -> Value {
         "isa": trainer.model().runtime.kernels.isa().name(),
         "step": state.step,
         "position": [state.position.epoch, state.position.unit, state.position.offset],
+        "data": state.data,
         "plateau": plateau,
         "best": best,
     })
@@ -162,5 +165,6 @@ fn state_of(header: &Value) -> Option<State> {
         true => None,
         false => Some((f64::from_bits(number(best, 0)?), u32::try_from(number(best, 1)?).ok()?)),
     };
-    Some(State { step: header["step"].as_u64()?, position, plateau, best })
+    let data = u32::try_from(header["data"].as_u64()?).ok()?;
+    Some(State { step: header["step"].as_u64()?, position, data, plateau, best })
 }

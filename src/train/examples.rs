@@ -107,6 +107,11 @@ pub trait Feed {
 
     /// Epochs done, with the share of the one under way.
     fn epochs(&self) -> f64;
+
+    /// Tells data and ways of going through it apart: a position means something only where this is the same. 0: unknown.
+    fn fingerprint(&self) -> u32 {
+        0
+    }
 }
 
 impl Feed for Batches {
@@ -127,6 +132,10 @@ impl Feed for Batches {
 
     fn epochs(&self) -> f64 {
         Batches::epochs(self)
+    }
+
+    fn fingerprint(&self) -> u32 {
+        Batches::fingerprint(self)
     }
 }
 

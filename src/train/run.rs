@@ -221,9 +221,17 @@ impl<'a> Run<'a> {
         Ok(Run { trainer, params, feed, validation, slabs, step: 0, faults: 0, checkpoint: None })
     }
 
-    /// Goes on from a checkpoint. Errors as [`checkpoint::load`]; `InvalidArgument` when the data has no such place.
+    /// Goes on from a checkpoint. Errors as [`checkpoint::load`]; `State` when the data is other than that run's.
     pub fn resume(&mut self, path: &Path) -> Result<()> {
         let state = checkpoint::load(path, self.trainer)?;
+        if state.data != self.feed.fingerprint() {
+            fail!(
+                State,
+                "{}: the run it is of had other data, or went through it otherwise: bring back the files and the batch \
+                 size, length, split and seed, or begin anew",
+                path.display()
+            );
+        }
         self.feed.seek(state.position).map_err(|e| e.context(path.display()))?;
         self.step = state.step;
         if let (Some(rule), Some(seen)) = (&mut self.params.plateau, state.plateau) {
@@ -383,6 +391,7 @@ impl<'a> Run<'a> {
         let state = State {
             step: self.step,
             position: self.feed.position(),
+            data: self.feed.fingerprint(),
             plateau: self.params.plateau.map(|rule| rule.state),
             best: self.params.early.map(|rule| (rule.best, rule.waited)),
         };

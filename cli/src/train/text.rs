@@ -258,6 +258,7 @@ fn export_type(config: &config::Config) -> Result<Option<Type>> {
 struct Sampler {
     every: u64,
     tokens: usize,
+    start: String,
     prompt: Vec<u32>,
     ctx: Context,
     generate: Generate,
@@ -293,7 +294,7 @@ impl Writes for Sampler {
         let mut text = Text(String::new());
         let result = self.generate.run(&mut self.ctx, 0, &self.prompt, self.tokens, &mut text);
         self.snapshot = self.ctx.set_snapshot(None);
-        result.map(|_| Some(text.0))
+        result.map(|_| Some(format!("{}{}", self.start, text.0)))
     }
 }
 
@@ -310,5 +311,13 @@ fn sampler(config: &Config, model: &Arc<engine::Model>) -> Result<Option<Box<dyn
     let temperature = if sample.temperature == 0.0 { 0.8 } else { sample.temperature };
     let params = SamplerParams { temperature, seed: config.train.seed, ..SamplerParams::default() };
     let generate = Generate::new(model, params, &[])?;
-    Ok(Some(Box::new(Sampler { every: sample.every, tokens, prompt, ctx, generate, snapshot: None })))
+    Ok(Some(Box::new(Sampler {
+        every: sample.every,
+        tokens,
+        start: text.to_owned(),
+        prompt,
+        ctx,
+        generate,
+        snapshot: None,
+    })))
 }

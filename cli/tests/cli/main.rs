@@ -11,6 +11,7 @@ mod signals;
 #[allow(dead_code)] // other tests use the rest
 mod small;
 mod tokenize;
+mod train;
 
 use serde_json::Value;
 use std::ffi::OsStr;

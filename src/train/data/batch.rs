@@ -224,6 +224,15 @@ impl Batches {
         self.params.row
     }
 
+    /// Tells apart data and parameters that give other batches.
+    pub fn fingerprint(&self) -> u32 {
+        let key = self.ids.key();
+        let mut crc = crc32fast::Hasher::new();
+        [key.source, key.settings, key.tokenizer].iter().for_each(|part| crc.update(&part.to_le_bytes()));
+        crc.update(format!("{:?}", self.params).as_bytes());
+        crc.finalize()
+    }
+
     /// The units of the first epoch (with windows, a later one may have one less).
     pub fn units(&self) -> u64 {
         self.units

@@ -31,7 +31,8 @@ pub fn characters(files: &[PathBuf]) -> Result<Vocabulary> {
     }
     found.remove(&'\u{2581}');
     if found.is_empty() {
-        fail!(Format, "there is no text to take characters from");
+        let first = files.first().map_or(String::new(), |path| path.display().to_string());
+        fail!(Format, "{first}: there is no text to take characters from in {} files", files.len());
     }
     let mut tokens = vec![(b"<unk>".to_vec(), UNKNOWN), (b"<s>".to_vec(), CONTROL), (b"</s>".to_vec(), CONTROL)];
     let written = |c: char| if c == ' ' { '\u{2581}' } else { c };
