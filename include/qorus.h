@@ -240,7 +240,7 @@ enum q_isa
 #endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
  {
     /**
-     * What the environment variable QORUS_ISA names (scalar, avx2, avxvnni or avx512), or else the highest the CPU has.
+     * What the environment variable QORUS_ISA names (scalar, avx2, avxvnni, avx512 or avx512bf16), or else the highest the CPU has.
      */
     Q_ISA_AUTO = 0,
     /**
@@ -259,6 +259,10 @@ enum q_isa
      * AVX2 with AVX-VNNI, between the two.
      */
     Q_ISA_AVXVNNI = 4,
+    /**
+     * AVX-512 with BF16, the highest.
+     */
+    Q_ISA_AVX512BF16 = 5,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -650,9 +654,10 @@ typedef struct {
      */
     uint32_t pin;
     /**
-     * 0.
+     * 1: weights that are stored as BF16 meet activations rounded to bf16, not f32. Other results, still the same ones at
+     * every level and for any number of threads; faster on some CPUs that have BF16 (`qorus bench --bf16` tells).
      */
-    uint32_t reserved;
+    uint32_t bf16;
 } q_runtime_params;
 
 /**

@@ -20,7 +20,7 @@ pub mod tokenizer;
 pub mod train;
 
 pub use error::{Code, Error, Result};
-pub use qorus_kernels::{self as kernels, Isa, Type};
+pub use qorus_kernels::{self as kernels, Isa, Products, Type};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

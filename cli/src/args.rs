@@ -6,7 +6,7 @@ use qorus::engine::generate::DEFAULT_LOOKUP;
 use qorus::engine::sampler::MAX_AHEAD;
 use qorus::engine::{self, Context, ContextParams, Runtime, SamplerParams};
 use qorus::gguf::Gguf;
-use qorus::{Isa, Type};
+use qorus::{Isa, Products, Type};
 use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -126,12 +126,28 @@ impl Threads {
     }
 
     /// A runtime of them, at the level that QORUS_ISA allows.
-    pub fn runtime(&self) -> Result<Arc<Runtime>> {
-        let runtime = Runtime::new(self.get(), None)?;
+    pub fn runtime(&self, products: Products) -> Result<Arc<Runtime>> {
+        let runtime = Runtime::with_products(self.get(), None, products)?;
         if self.pin {
             runtime.pool.pin()?;
         }
         Ok(runtime)
+    }
+}
+
+/// Which float products are computed.
+#[derive(clap::Args)]
+pub struct Bf16 {
+    /// Let weights that are stored as BF16 meet activations rounded to bf16: other results, and faster where the CPU multiplies
+    /// bf16 fast, as `qorus bench` with and without it tells
+    #[arg(long)]
+    bf16: bool,
+}
+
+impl Bf16 {
+    /// The products.
+    pub fn products(&self) -> Products {
+        if self.bf16 { Products::Bf16 } else { Products::F32 }
     }
 }
 
@@ -169,7 +185,7 @@ fn kv_type(name: &str) -> std::result::Result<Type, String> {
 
 /// A level of instruction sets.
 pub fn isa(name: &str) -> std::result::Result<Isa, String> {
-    Isa::from_name(name).ok_or_else(|| "give scalar, avx2, avxvnni or avx512".into())
+    Isa::from_name(name).ok_or_else(|| format!("give {}", Isa::names()))
 }
 
 /// A text: the argument, or else the whole file, or stdin for `-`, exactly as it is.

@@ -3,7 +3,7 @@
 //! The whole conversation is rendered for each turn, and only the tokens behind what the context already holds are computed:
 //! usually the new turn alone, but templates may also change what was said before.
 
-use crate::args::{self, Ahead, Kv, Model, Sampling, Threads};
+use crate::args::{self, Ahead, Bf16, Kv, Model, Sampling, Threads};
 use crate::failure::{Failure, Result, run};
 use crate::interrupt::{Also, Interrupt};
 use crate::run::prompt;
@@ -23,6 +23,8 @@ pub struct Args {
     sampling: Sampling,
     #[command(flatten)]
     threads: Threads,
+    #[command(flatten)]
+    bf16: Bf16,
     /// Tokens of an answer at most
     #[arg(short, value_name = "N", default_value_t = 1024, value_parser = args::count())]
     n: usize,
@@ -62,7 +64,7 @@ struct Talk {
 
 pub fn main(args: Args) -> Result {
     let params = args.sampling.params()?;
-    let runtime = args.threads.runtime()?;
+    let runtime = args.threads.runtime(args.bf16.products())?;
     let model = engine::Model::new(&runtime, args.model.open()?)?;
     let chat = template(model.tokenizer()?, args.template.as_deref())?;
     let (n_ctx, n_outputs) = (args.ctx.unwrap_or(0), args.ahead.outputs());

@@ -5,7 +5,7 @@
 //! BOS where the model adds one. Counted are the predictions of its tokens `ctx/2 + 1` to `ctx - 1`: the first half is
 //! there to be looked back at. A text shorter than one chunk is taken whole, and all tokens but its first are counted.
 
-use crate::args::{self, Kv, Model, Threads};
+use crate::args::{self, Bf16, Kv, Model, Threads};
 use crate::failure::{Result, run};
 use crate::output;
 use qorus::engine::{self, Context, ContextParams, Token, sampler};
@@ -21,6 +21,8 @@ pub struct Args {
     model: Model,
     #[command(flatten)]
     threads: Threads,
+    #[command(flatten)]
+    bf16: Bf16,
     /// The text; `-` is stdin
     #[arg(short, long, value_name = "FILE")]
     file: PathBuf,
@@ -39,7 +41,7 @@ const SLICE: usize = 64;
 
 pub fn main(args: Args) -> Result {
     let text = args::text(None, Some(&args.file))?;
-    let runtime = args.threads.runtime()?;
+    let runtime = args.threads.runtime(args.bf16.products())?;
     let model = engine::Model::new(&runtime, args.model.open()?)?;
     let tokenizer = model.tokenizer()?;
     let mut ids = Vec::new();

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Highest level of instruction sets: scalar, avx2, avxvnni or avx512 [default: what the CPU has]
+    /// Highest level of instruction sets: scalar, avx2, avxvnni, avx512 or avx512bf16 [default: what the CPU has]
     #[arg(long, value_name = "LEVEL", value_parser = args::isa)]
     isa: Option<Isa>,
     /// Print an array of objects
@@ -39,21 +39,26 @@ struct Row {
     share: f64,
 }
 
-/// Operations per second of one thread at each level, of 8-bit integers and of f32.
-struct Limits([[f64; 2]; Isa::ALL.len()]);
+/// Operations per second of one thread at each level, of 8-bit integers, of f32 and of bf16.
+struct Limits([[f64; 3]; Isa::ALL.len()]);
 
 impl Limits {
     /// Of the levels that `entries` have.
     fn measure(entries: &[&Entry]) -> Limits {
         Limits(Isa::ALL.map(|isa| {
             let needed = entries.iter().any(|e| e.isa == isa);
-            if needed { [peak(isa, Unit::I8), peak(isa, Unit::F32)] } else { [0.0; 2] }
+            if needed { [Unit::I8, Unit::F32, Unit::Bf16].map(|unit| peak(isa, unit)) } else { [0.0; 3] }
         }))
     }
 
     /// The share that so many operations per second are of what the kernel's level has.
     fn share(&self, entry: &Entry, per_second: f64) -> f64 {
-        let of = |limits: &[f64; 2]| limits[usize::from(!matches!(entry.func, Func::MatmulQ8(_)))];
+        let unit = match entry.func {
+            Func::MatmulQ8(_) => 0,
+            _ if entry.op.ends_with("_bf16") => 2,
+            _ => 1,
+        };
+        let of = |limits: &[f64; 3]| limits[unit];
         Isa::ALL
             .iter()
             .zip(&self.0)
@@ -63,7 +68,7 @@ impl Limits {
 }
 
 pub fn main(args: Args) -> Result {
-    let cap = args.isa.unwrap_or(Isa::Avx512);
+    let cap = args.isa.unwrap_or(Isa::Avx512Bf16);
     let filter = args.filter.unwrap_or_default().to_ascii_lowercase();
     let wanted = |e: &&Entry| format!("{} {}", e.op, e.ty.name()).to_ascii_lowercase().contains(&filter);
     let (can, cannot): (Vec<&Entry>, Vec<&Entry>) =

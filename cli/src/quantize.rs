@@ -3,6 +3,7 @@
 use crate::args::Threads;
 use crate::convert::{report, watched};
 use crate::failure::Result;
+use qorus::Products;
 use qorus::convert::{self, Recipe};
 use qorus::gguf::Gguf;
 use std::path::PathBuf;
@@ -36,7 +37,7 @@ fn recipe(name: &str) -> std::result::Result<Recipe, String> {
 
 pub fn main(args: Args) -> Result {
     let gguf = Gguf::open(&args.input)?;
-    let runtime = args.threads.runtime()?;
+    let runtime = args.threads.runtime(Products::F32)?;
     watched(|progress| convert::quantize(&gguf, &args.output, args.recipe, &runtime, progress))?;
     report(&args.output, args.json)
 }

@@ -1,7 +1,7 @@
 //! `qorus run`: a text continued, piece by piece.
 
 use crate::allocations;
-use crate::args::{self, Ahead, Kv, Model, Sampling, Threads};
+use crate::args::{self, Ahead, Bf16, Kv, Model, Sampling, Threads};
 use crate::failure::{Result, run};
 use crate::interrupt::{Also, Interrupt};
 use crate::output;
@@ -22,6 +22,8 @@ pub struct Args {
     sampling: Sampling,
     #[command(flatten)]
     threads: Threads,
+    #[command(flatten)]
+    bf16: Bf16,
     /// Tokens to generate at most
     #[arg(short, value_name = "N", default_value_t = 256)]
     n: usize,
@@ -52,7 +54,7 @@ pub fn main(args: Args) -> Result {
     let params = args.sampling.params()?;
     let text = args::text(args.prompt, args.file.as_deref())?;
     let interrupt = Interrupt::new()?;
-    let runtime = args.threads.runtime()?;
+    let runtime = args.threads.runtime(args.bf16.products())?;
     let model = engine::Model::new(&runtime, args.model.open()?)?;
     let prompt = prompt(model.tokenizer()?, &text, args.special)?;
     let (n_ctx, n_outputs) = (args.ctx.unwrap_or(0), args.ahead.outputs());

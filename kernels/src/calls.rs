@@ -12,7 +12,7 @@ use crate::mat::Mat;
 #[cfg(feature = "train")]
 use crate::optim::{AdamStep, SgdStep};
 use crate::table::{Kernels, found};
-use crate::{Isa, TileMut, Type};
+use crate::{Isa, Products, TileMut, Type};
 
 /// Calls the function in the slot of an operation.
 macro_rules! call {
@@ -41,6 +41,16 @@ impl Kernels {
         self.isa
     }
 
+    /// Which float products operations should ask for: f32 unless it was set otherwise.
+    pub fn products(&self) -> Products {
+        self.products
+    }
+
+    /// The same kernels, of which operations should ask for products of that kind.
+    pub fn with_products(self, products: Products) -> Self {
+        Kernels { products, ..self }
+    }
+
     /// `y[t][r] = w[r] . x[t]` for quantised weights: `w` holds `y.cols()` rows of `x.k` elements of type `ty`,
     /// `y` has `x.rows` rows, `panel` is scratch of at least [`panel_bytes`]`(x.k)`.
     pub fn matmul_q8(&self, ty: Type, w: &[u8], x: &ActQ8, y: &mut TileMut, panel: &mut [u8]) {
@@ -57,6 +67,14 @@ impl Kernels {
         assert_eq!(Some(w.len()), row_bytes(ty, k).checked_mul(y.cols()));
         assert_eq!(Some(x.len()), k.checked_mul(y.rows()));
         call!(self.matmul_f32[ty](w, x, k, y))
+    }
+
+    /// `y[t][r] = w[r] . x[t]` for weights of type BF16, which meet activations rounded to bf16: sizes as those of
+    /// [`Kernels::matmul_f32`].
+    pub fn matmul_bf16(&self, ty: Type, w: &[u8], x: &[f32], k: usize, y: &mut TileMut) {
+        assert_eq!(Some(w.len()), row_bytes(ty, k).checked_mul(y.cols()));
+        assert_eq!(Some(x.len()), k.checked_mul(y.rows()));
+        call!(self.matmul_bf16[ty](w, x, k, y))
     }
 
     /// Quantises one row of activations, as [`ActQ8`] has it: `q[k]`, `d[k / 32]`, `sums[k / 16]`, where k

@@ -12,11 +12,13 @@ pub enum Isa {
     AvxVnni,
     /// AVX-512 F, BW, DQ and VL with VNNI (Ice Lake, Zen 4 and later).
     Avx512,
+    /// The same with BF16 (Cooper Lake, Sapphire Rapids, Zen 4 and later).
+    Avx512Bf16,
 }
 
 impl Isa {
     /// All levels, lowest first.
-    pub const ALL: [Isa; 4] = [Isa::Scalar, Isa::Avx2, Isa::AvxVnni, Isa::Avx512];
+    pub const ALL: [Isa; 5] = [Isa::Scalar, Isa::Avx2, Isa::AvxVnni, Isa::Avx512, Isa::Avx512Bf16];
 
     /// The name used by `QORUS_ISA`, `--isa` and in reports.
     pub const fn name(self) -> &'static str {
@@ -25,7 +27,13 @@ impl Isa {
             Isa::Avx2 => "avx2",
             Isa::AvxVnni => "avxvnni",
             Isa::Avx512 => "avx512",
+            Isa::Avx512Bf16 => "avx512bf16",
         }
+    }
+
+    /// The names of all levels, for a message.
+    pub const fn names() -> &'static str {
+        "scalar, avx2, avxvnni, avx512 or avx512bf16"
     }
 
     /// The level of that name.
@@ -52,8 +60,10 @@ impl Isa {
                     && is_x86_feature_detected!("avx512vl")
                     && is_x86_feature_detected!("avx512vnni")
             }
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Bf16 => Isa::Avx512.available() && is_x86_feature_detected!("avx512bf16"),
             #[cfg(not(target_arch = "x86_64"))]
-            Isa::Avx2 | Isa::AvxVnni | Isa::Avx512 => false,
+            Isa::Avx2 | Isa::AvxVnni | Isa::Avx512 | Isa::Avx512Bf16 => false,
         }
     }
 

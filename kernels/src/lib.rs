@@ -1,7 +1,7 @@
 //! The arithmetic of Qorus: functions on slices, and nothing else.
 //!
 //! No allocation, no I/O, no threads, no tensors. Every operation has a portable definition in
-//! [`scalar`] and hand-written twins in [`avx2`], [`avxvnni`] and [`avx512`]; [`table`] is the one list of them all.
+//! [`scalar`] and hand-written twins in [`avx2`], [`avxvnni`], [`avx512`] and [`avx512bf16`]; [`table`] is the one list of them all.
 //!
 //! **One order at every level.** Floating-point reductions are written so that each level performs the
 //! same roundings in the same order (see [`order`]): the scalar function is not an approximation of
@@ -17,6 +17,8 @@ pub mod attend;
 pub mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub mod avx512;
+#[cfg(target_arch = "x86_64")]
+pub mod avx512bf16;
 #[cfg(target_arch = "x86_64")]
 pub mod avxvnni;
 pub mod blocks;
@@ -35,6 +37,7 @@ pub mod math;
 #[cfg(feature = "train")]
 pub mod optim;
 pub mod order;
+pub mod products;
 pub mod real;
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, unused_imports, unused_macros))]
 mod rows;
@@ -49,5 +52,6 @@ pub use dtype::Type;
 pub use gemm::gemm_bytes;
 pub use isa::Isa;
 pub use mat::Mat;
+pub use products::Products;
 pub use table::Kernels;
 pub use tile::TileMut;

@@ -7,6 +7,7 @@
 //! the bits of the plain loops here.
 
 use crate::real::Real;
+use crate::scalar::pairs::add_pair;
 
 /// Partial sums of a reduction.
 pub const LANES: usize = 16;
@@ -18,6 +19,19 @@ pub fn sum_products<R: Real>(len: usize, term: impl Fn(usize) -> (R, R)) -> R {
     for i in 0..len.next_multiple_of(LANES) {
         let (a, b) = if i < len { term(i) } else { (R::ZERO, R::ZERO) };
         lanes[i % LANES] = a.mul_add(b, lanes[i % LANES]);
+    }
+    fold(lanes, |a, b| a + b)
+}
+
+/// The sum of `a * b` over the pairs of `term(0..len)` for elements of bf16: lane j takes elements 2j and 2j + 1 of each group of 32, as
+/// [`add_pair`] does.
+pub fn sum_pairs(len: usize, term: impl Fn(usize) -> (f32, f32)) -> f32 {
+    let mut lanes = [0.0; LANES];
+    let term = |i| if i < len { term(i) } else { (0.0, 0.0) };
+    for i in (0..len.next_multiple_of(2 * LANES)).step_by(2) {
+        let (first, second) = (term(i), term(i + 1));
+        let lane = &mut lanes[i / 2 % LANES];
+        *lane = add_pair([first.0, second.0], [first.1, second.1], *lane);
     }
     fold(lanes, |a, b| a + b)
 }

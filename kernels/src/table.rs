@@ -12,9 +12,9 @@ use crate::loss::{Logits, RowLoss, Target, Weighting};
 use crate::mat::Mat;
 #[cfg(feature = "train")]
 use crate::optim::{AdamStep, SgdStep};
-use crate::{Isa, TileMut, Type, scalar};
+use crate::{Isa, Products, TileMut, Type, scalar};
 #[cfg(target_arch = "x86_64")]
-use crate::{avx2, avx512, avxvnni};
+use crate::{avx2, avx512, avx512bf16, avxvnni};
 use core::fmt;
 
 /// `(w, x, y, panel)`.
@@ -161,6 +161,7 @@ const LISTS: &[&[Entry]] = &[
     scalar::dequantize::FLOAT_ENTRIES,
     #[cfg(feature = "train")]
     scalar::gemm::ENTRIES,
+    scalar::matmul_bf16::ENTRIES,
     scalar::matmul_f32::ENTRIES,
     scalar::matmul_q8::ENTRIES,
     scalar::norm::ENTRIES,
@@ -189,6 +190,8 @@ const LISTS: &[&[Entry]] = &[
     avx2::quantize_act::ENTRIES,
     #[cfg(target_arch = "x86_64")]
     avx2::lanes::ENTRIES,
+    #[cfg(target_arch = "x86_64")]
+    avx2::lanes::BF16_ENTRIES,
     #[cfg(all(target_arch = "x86_64", feature = "train"))]
     avx2::lanes::TRAIN_ENTRIES,
     #[cfg(target_arch = "x86_64")]
@@ -199,6 +202,8 @@ const LISTS: &[&[Entry]] = &[
     avx512::lanes::TRAIN_ENTRIES,
     #[cfg(target_arch = "x86_64")]
     avx512::matmul_q8::ENTRIES,
+    #[cfg(target_arch = "x86_64")]
+    avx512bf16::lanes::BF16_ENTRIES,
 ];
 
 /// Every kernel there is for this architecture, also those that this CPU cannot run, lowest level first.
@@ -220,6 +225,7 @@ macro_rules! kernels {
         #[derive(Clone)]
         pub struct Kernels {
             pub(crate) isa: Isa,
+            pub(crate) products: Products,
             $($(#[$cfg])* pub(crate) $op: Slots<$signature>,)*
         }
 
@@ -229,7 +235,7 @@ macro_rules! kernels {
                 if !isa.available() {
                     return None;
                 }
-                let mut kernels = Kernels { isa, $($(#[$cfg])* $op: [None; Type::COUNT],)* };
+                let mut kernels = Kernels { isa, products: Products::F32, $($(#[$cfg])* $op: [None; Type::COUNT],)* };
                 for entry in entries().filter(|entry| entry.isa <= isa) {
                     let ty = entry.ty as usize;
                     match (entry.op, entry.func) {
@@ -254,6 +260,7 @@ macro_rules! kernels {
 kernels! {
     matmul_q8: MatmulQ8,
     matmul_f32: MatmulF32,
+    matmul_bf16: MatmulF32,
     quantize_act: QuantizeAct,
     dequantize: Dequantize,
     quantize: Quantize,

@@ -120,6 +120,11 @@ fn avx512_gives_the_bits_of_scalar() {
     differential(Isa::Avx512);
 }
 
+#[test]
+fn avx512bf16_gives_the_bits_of_scalar() {
+    differential(Isa::Avx512Bf16);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 400 }))]
 

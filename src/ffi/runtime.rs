@@ -1,13 +1,13 @@
 //! `q_runtime`: threads, kernels, the log, and a limit on memory.
 
 use super::boundary::outside;
-use super::error::{choice, q_error_code, unused};
+use super::error::{choice, q_error_code};
 use super::handle::{self, Opaque};
 use super::{args, params};
-use crate::Isa;
 use crate::engine::Runtime;
 use crate::error::{Result, fail};
 use crate::threads::STACK_BYTES;
+use crate::{Isa, Products};
 use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,7 +20,7 @@ pub struct q_runtime {
 /// Levels of instruction sets; a higher one includes the lower ones.
 #[repr(u32)]
 pub enum q_isa {
-    /// What the environment variable QORUS_ISA names (scalar, avx2, avxvnni or avx512), or else the highest the CPU has.
+    /// What the environment variable QORUS_ISA names (scalar, avx2, avxvnni, avx512 or avx512bf16), or else the highest the CPU has.
     Q_ISA_AUTO = 0,
     /// Portable code: the definition of every result.
     Q_ISA_SCALAR = 1,
@@ -30,6 +30,8 @@ pub enum q_isa {
     Q_ISA_AVX512 = 3,
     /// AVX2 with AVX-VNNI, between the two.
     Q_ISA_AVXVNNI = 4,
+    /// AVX-512 with BF16, the highest.
+    Q_ISA_AVX512BF16 = 5,
 }
 
 /// Levels of the log.
@@ -67,8 +69,9 @@ pub struct q_runtime_params {
     /// 1: keeps each of the runtime's own threads on one core (Linux; elsewhere Q_ERR_UNSUPPORTED). The threads of
     /// the host are left alone; the first core this process may use is left to them.
     pub pin: u32,
-    /// 0.
-    pub reserved: u32,
+    /// 1: weights that are stored as BF16 meet activations rounded to bf16, not f32. Other results, still the same ones at
+    /// every level and for any number of threads; faster on some CPUs that have BF16 (`qorus bench --bf16` tells).
+    pub bf16: u32,
 }
 
 // SAFETY: as the trait demands.
@@ -85,7 +88,7 @@ unsafe impl params::Params for q_runtime_params {
             log: None,
             log_user: std::ptr::null_mut(),
             pin: 0,
-            reserved: 0,
+            bf16: 0,
         }
     }
 }
@@ -187,15 +190,16 @@ pub unsafe extern "C" fn q_runtime_create(params: *const q_runtime_params, out: 
                 (q_isa::Q_ISA_AVX2 as u32, Some(Isa::Avx2)),
                 (q_isa::Q_ISA_AVXVNNI as u32, Some(Isa::AvxVnni)),
                 (q_isa::Q_ISA_AVX512 as u32, Some(Isa::Avx512)),
+                (q_isa::Q_ISA_AVX512BF16 as u32, Some(Isa::Avx512Bf16)),
             ],
         )?;
         let limit = match p.memory_limit {
             0 => usize::MAX,
             limit => usize::try_from(limit).unwrap_or(usize::MAX),
         };
-        unused("reserved", p.reserved)?;
+        let products = choice("bf16", p.bf16, &[(0, Products::F32), (1, Products::Bf16)])?;
         let pin = choice("pin", p.pin, &[(0, false), (1, true)])?;
-        let engine = Runtime::new(p.threads as usize, isa)?;
+        let engine = Runtime::with_products(p.threads as usize, isa, products)?;
         if pin {
             engine.pool.pin()?;
         }
@@ -220,6 +224,7 @@ pub unsafe extern "C" fn q_runtime_info(runtime: *const q_runtime, threads: *mut
             Isa::Avx2 => q_isa::Q_ISA_AVX2,
             Isa::AvxVnni => q_isa::Q_ISA_AVXVNNI,
             Isa::Avx512 => q_isa::Q_ISA_AVX512,
+            Isa::Avx512Bf16 => q_isa::Q_ISA_AVX512BF16,
         };
         args::put(threads, runtime.engine.pool.len() as u32, "threads")?;
         args::put(isa, level as u32, "isa")

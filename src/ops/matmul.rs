@@ -11,7 +11,7 @@ use crate::memory::{Frame, Need};
 use crate::threads::{self, Shards};
 #[cfg(feature = "train")]
 use qorus_kernels::Mat;
-use qorus_kernels::{ActQ8, TileMut, Type};
+use qorus_kernels::{ActQ8, Products, TileMut, Type};
 
 /// Weight rows that one thread takes at a time: a multiple of every kernel's panel.
 const UNIT: usize = 16;
@@ -132,6 +132,9 @@ pub fn matmul<const N: usize>(exec: &Exec, input: &Input, products: [Product<'_>
             let mut y = unsafe { y.cols_shared(range.clone()) };
             match &input.q8 {
                 Some(q8) if w.ty.is_quantized() => exec.kernels.matmul_q8(w.ty, bytes, q8, &mut y, panel),
+                _ if w.ty == Type::BF16 && exec.kernels.products() == Products::Bf16 => {
+                    exec.kernels.matmul_bf16(w.ty, bytes, input.x, w.cols, &mut y);
+                }
                 _ => exec.kernels.matmul_f32(w.ty, bytes, input.x, w.cols, &mut y),
             }
             if let Some(bias) = bias {

@@ -88,6 +88,9 @@ static void test_params(void) {
     p.pin = 2;
     IS(Q_ERR_INVALID_ARGUMENT, q_runtime_create(&p, &out));
     p.pin = 0;
+    p.bf16 = 2;
+    NO(q_runtime_create(&p, &out));
+    p.bf16 = 0;
     p.size = 8;
     p.threads = 1;
     p.isa = 99;
@@ -126,7 +129,7 @@ static void test_runtime(void) {
     NO(q_runtime_info((q_runtime *)junk, &threads, &isa));
     NO(q_runtime_info((q_runtime *)((char *)junk + 1), &threads, &isa));
     OK(q_runtime_info(runtime, &threads, &isa));
-    TRUE(threads == 2 && isa >= Q_ISA_SCALAR && isa <= Q_ISA_AVX512);
+    TRUE(threads == 2 && isa >= Q_ISA_SCALAR && isa <= Q_ISA_AVX512BF16);
     NO(q_runtime_memory_used(NULL, &bytes));
     NO(q_runtime_memory_used(runtime, NULL));
     q_runtime_free(NULL);

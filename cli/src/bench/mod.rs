@@ -8,7 +8,7 @@ mod limits;
 mod rss;
 
 use crate::allocations;
-use crate::args::{self, Kv, Model};
+use crate::args::{self, Bf16, Kv, Model};
 use crate::failure::Result;
 use crate::output;
 use limits::{Peaks, Work, bandwidth};
@@ -31,7 +31,7 @@ pub struct Args {
     /// Numbers of threads [default: one for each core]
     #[arg(short, long, value_name = "LIST", value_delimiter = ',', value_parser = args::count())]
     threads: Vec<usize>,
-    /// Highest level of instruction sets: scalar, avx2, avxvnni or avx512 [default: QORUS_ISA, or what the CPU has]
+    /// Highest level of instruction sets: scalar, avx2, avxvnni, avx512 or avx512bf16 [default: QORUS_ISA, or what the CPU has]
     #[arg(long, value_name = "LEVEL", value_parser = args::isa)]
     isa: Option<Isa>,
     /// Tokens that are computed together in prefill
@@ -42,6 +42,8 @@ pub struct Args {
     seqs: usize,
     #[command(flatten)]
     kv: Kv,
+    #[command(flatten)]
+    bf16: Bf16,
     /// Measurements of each, of which the median is told
     #[arg(short, long, value_name = "N", default_value_t = 5, value_parser = args::count())]
     repeat: usize,
@@ -79,7 +81,7 @@ pub fn main(args: Args) -> Result {
     let mut rows = Vec::new();
     for threads in threads {
         let start = Instant::now();
-        let runtime = Runtime::new(threads, args.isa)?;
+        let runtime = Runtime::with_products(threads, args.isa, args.bf16.products())?;
         if args.pin {
             runtime.pool.pin()?;
         }

@@ -4,11 +4,12 @@
 //! for what is loaded; one activation row alone streams four weight rows at once.
 
 use super::Avx2;
-use crate::lanes::{activation, attend, matmul_f32, norm, rope, softmax, stored, vector};
+use crate::lanes::{activation, attend, matmul_bf16, matmul_f32, norm, rope, softmax, stored, vector};
 #[cfg(feature = "train")]
 use crate::lanes::{clip, gemm, loss, optim};
 use crate::table::{Entry, Func};
 use crate::{Isa, Type};
 
 entries! { Avx2, Avx2, "avx2,fma,f16c", tile: 2, 3, 4 }
+entries! { bf16: Avx2, Avx2, "avx2,fma,f16c", tile: 2, 2 }
 entries! { train: Avx2, Avx2, "avx2,fma,f16c", product: 6, 1 }

@@ -28,26 +28,32 @@ fn f16(src: &[f32], dst: &mut [u8]) {
     to_f16(x_tail, y_tail);
 }
 
-/// The upper half of an f32, by integers: just below half a unit of what stays is added, and one more where that
-/// is odd.
+/// The upper half of an f32.
 #[target_feature(enable = "avx2,fma,f16c")]
 fn bf16(src: &[f32], dst: &mut [u8]) {
     let ((xs, x_tail), (ys, y_tail)) = (src.as_chunks::<8>(), dst.as_chunks_mut::<16>());
     for (x, y) in xs.iter().zip(ys) {
         // SAFETY: eight floats are read.
         let x = unsafe { _mm256_loadu_ps(x.as_ptr()) };
-        let bits = _mm256_castps_si256(x);
-        let upper = _mm256_srli_epi32::<16>(bits);
-        let odd = _mm256_and_si256(upper, _mm256_set1_epi32(1));
-        let rounded = _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7fff)), odd);
-        let quiet = _mm256_or_si256(upper, _mm256_set1_epi32(0x40));
-        let nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(x, x));
-        let wide = _mm256_blendv_epi8(_mm256_srli_epi32::<16>(rounded), quiet, nan);
+        let wide = _mm256_srli_epi32::<16>(round_bf16(x));
         let narrow = _mm_packus_epi32(_mm256_castsi256_si128(wide), _mm256_extracti128_si256::<1>(wide));
         // SAFETY: sixteen bytes are written.
         unsafe { _mm_storeu_si128(y.as_mut_ptr().cast(), narrow) };
     }
     to_bf16(x_tail, y_tail);
+}
+
+/// f32 whose upper halves are rounded, by integers: just below half a unit of what stays is added, and one more where that
+/// is odd. The lower halves are anything.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+pub(super) fn round_bf16(x: __m256) -> __m256i {
+    let bits = _mm256_castps_si256(x);
+    let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+    let rounded = _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7fff)), odd);
+    let quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x40_0000));
+    let nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(x, x));
+    _mm256_blendv_epi8(rounded, quiet, nan)
 }
 
 /// Blocks of Q8_0.

@@ -1,6 +1,8 @@
 //! The arithmetic of AVX2, behind a token that proves the CPU has it.
 
-use crate::lanes::{Lanes, Simd};
+use super::quantize::round_bf16;
+use crate::lanes::{Lanes, Pairs, Simd};
+use crate::scalar::pairs;
 use core::arch::x86_64::*;
 
 /// Proof that the CPU has AVX2, FMA and F16C.
@@ -229,6 +231,73 @@ impl Simd for Avx2 {
             _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)))
         })
     }
+}
+
+impl Pairs for Avx2 {
+    #[inline(always)]
+    fn load_pairs(self, x: &[u8; 64], part: usize) -> __m256 {
+        assert!(part < 2);
+        cpu!(_mm256_loadu_ps(x.as_ptr().add(32 * part).cast()))
+    }
+    #[inline(always)]
+    fn round_pairs(self, x: &[f32; 32], part: usize) -> __m256 {
+        assert!(part < 2);
+        cpu!({
+            let x = x.as_ptr().add(16 * part);
+            let [low, high] = [x, x.add(8)].map(|x| _mm256_srli_epi32::<16>(round_bf16(flush(_mm256_loadu_ps(x)))));
+            // Fours of both in turn, put in order.
+            let packed = _mm256_packus_epi32(low, high);
+            _mm256_castsi256_ps(_mm256_permute4x64_epi64::<0b11_01_10_00>(packed))
+        })
+    }
+    #[cfg(feature = "train")]
+    #[inline(always)]
+    fn join_pairs(self, first: __m256, second: __m256) -> __m256 {
+        cpu!({
+            let [first, second] = [first, second].map(|x| round_bf16(flush(x)));
+            _mm256_castsi256_ps(_mm256_blend_epi16::<0b1010_1010>(_mm256_srli_epi32::<16>(first), second))
+        })
+    }
+    /// By two multiplications and additions, and by the definition itself where a result comes near what is flushed.
+    #[inline(always)]
+    fn add_pairs(self, a: __m256, b: __m256, sum: __m256) -> __m256 {
+        cpu!({
+            let first = |x| flush(_mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_castps_si256(x))));
+            let second = |x| flush(_mm256_and_ps(x, _mm256_castsi256_ps(_mm256_set1_epi32(0xffff_0000u32 as i32))));
+            add_product(first(a), first(b), add_product(second(a), second(b), flush(sum)))
+        })
+    }
+}
+
+/// Subnormals as zeros of their sign.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn flush(x: __m256) -> __m256 {
+    let bits = _mm256_castps_si256(x);
+    let exponents = _mm256_and_si256(bits, _mm256_set1_epi32(0x7f80_0000));
+    let none = _mm256_cmpeq_epi32(exponents, _mm256_setzero_si256());
+    _mm256_castsi256_ps(_mm256_andnot_si256(_mm256_srli_epi32::<1>(none), bits))
+}
+
+/// As [`pairs::add_product`], of numbers that are not subnormal.
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+fn add_product(a: __m256, b: __m256, sum: __m256) -> __m256 {
+    let result = _mm256_fmadd_ps(a, b, sum);
+    // Not zero, but no greater than the least normal number.
+    let bits = _mm256_castps_si256(_mm256_andnot_ps(_mm256_set1_ps(-0.0), result));
+    let high = _mm256_srli_epi32::<23>(_mm256_sub_epi32(bits, _mm256_set1_epi32(1)));
+    let small = _mm256_cmpeq_epi32(high, _mm256_setzero_si256());
+    if _mm256_movemask_epi8(small) == 0 {
+        return result;
+    }
+    // SAFETY: registers are eight floats.
+    let [a, b, mut sum] = [a, b, sum].map(|x| unsafe { core::mem::transmute::<__m256, [f32; 8]>(x) });
+    for i in 0..8 {
+        sum[i] = pairs::add_product(a[i], b[i], sum[i]);
+    }
+    // SAFETY: as above.
+    unsafe { core::mem::transmute::<[f32; 8], __m256>(sum) }
 }
 
 /// Eight rows of eight as eight columns: exchanged in quarters, then pairs, then singly.

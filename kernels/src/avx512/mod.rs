@@ -5,4 +5,4 @@ pub mod matmul_q8;
 pub(crate) mod rows;
 mod simd;
 
-pub use simd::Avx512;
+pub use simd::{Avx512, Avx512Bf16};

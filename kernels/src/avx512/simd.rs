@@ -1,11 +1,16 @@
 //! The arithmetic of AVX-512, behind a token that proves the CPU has it.
 
-use crate::lanes::{Lanes, Simd};
+use crate::lanes::{Lanes, Pairs, Simd};
 use core::arch::x86_64::*;
 
-/// Proof that the CPU has the features of [`crate::Isa::Avx512`].
+/// Proof that the CPU has the features of [`crate::Isa::Avx512`], or also BF16.
 #[derive(Clone, Copy)]
-pub struct Avx512(());
+pub struct Token<const BF16: bool>(());
+
+/// Proof that the CPU has the features of [`crate::Isa::Avx512`].
+pub type Avx512 = Token<false>;
+/// Proof that the CPU has the features of [`crate::Isa::Avx512Bf16`].
+pub type Avx512Bf16 = Token<true>;
 
 impl Avx512 {
     /// The proof.
@@ -15,20 +20,32 @@ impl Avx512 {
     #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
     #[inline]
     pub fn new() -> Self {
-        Avx512(())
+        Token(())
+    }
+}
+
+impl Avx512Bf16 {
+    /// The proof.
+    ///
+    /// # Safety
+    /// The CPU must have the features, as it has where they are enabled.
+    #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16")]
+    #[inline]
+    pub fn new() -> Self {
+        Token(())
     }
 }
 
 /// Instructions of the level; what they read and write is given by a reference.
 macro_rules! cpu {
     ($e:expr) => {
-        // SAFETY: an `Avx512` exists only where the CPU has the instructions, and pointers come from references to
+        // SAFETY: a `Token` exists only where the CPU has the instructions, and pointers come from references to
         // as many elements as are touched.
         unsafe { $e }
     };
 }
 
-impl Simd for Avx512 {
+impl<const BF16: bool> Simd for Token<BF16> {
     type V = __m512;
     const PARTS: usize = 1;
 
@@ -39,7 +56,12 @@ impl Simd for Avx512 {
         fn call<R>(f: impl FnOnce() -> R) -> R {
             f()
         }
-        cpu!(call(f))
+        #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16")]
+        #[inline(never)]
+        fn call_bf16<R>(f: impl FnOnce() -> R) -> R {
+            f()
+        }
+        if BF16 { cpu!(call_bf16(f)) } else { cpu!(call(f)) }
     }
     #[inline(always)]
     fn splat(self, x: f32) -> __m512 {
@@ -213,6 +235,36 @@ impl Simd for Avx512 {
             let four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
             let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
             _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)))
+        })
+    }
+}
+
+impl Pairs for Avx512Bf16 {
+    #[inline(always)]
+    fn load_pairs(self, x: &[u8; 64], _: usize) -> __m512 {
+        cpu!(_mm512_loadu_ps(x.as_ptr().cast()))
+    }
+    #[inline(always)]
+    fn round_pairs(self, x: &[f32; 32], _: usize) -> __m512 {
+        cpu!({
+            let (low, high) = (_mm512_loadu_ps(x.as_ptr()), _mm512_loadu_ps(x.as_ptr().add(16)));
+            core::mem::transmute::<__m512bh, __m512>(_mm512_cvtne2ps_pbh(high, low))
+        })
+    }
+    #[cfg(feature = "train")]
+    #[inline(always)]
+    fn join_pairs(self, first: __m256, second: __m256) -> __m256 {
+        cpu!({
+            let both = core::mem::transmute::<__m256bh, __m256i>(_mm256_cvtne2ps_pbh(second, first));
+            let in_turn = _mm256_setr_epi16(0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15);
+            _mm256_castsi256_ps(_mm256_permutexvar_epi16(in_turn, both))
+        })
+    }
+    #[inline(always)]
+    fn add_pairs(self, a: __m512, b: __m512, sum: __m512) -> __m512 {
+        cpu!({
+            let [a, b] = [a, b].map(|x| core::mem::transmute::<__m512, __m512bh>(x));
+            _mm512_dpbf16_ps(sum, a, b)
         })
     }
 }

@@ -12,7 +12,7 @@ pub fn read(isa: Isa, bytes: &[u8]) -> u64 {
             // SAFETY: the CPU has the level.
             Isa::Avx2 | Isa::AvxVnni => return unsafe { avx2(bytes) },
             // SAFETY: as above.
-            Isa::Avx512 => return unsafe { avx512(bytes) },
+            Isa::Avx512 | Isa::Avx512Bf16 => return unsafe { avx512(bytes) },
         }
     }
     lines(bytes)

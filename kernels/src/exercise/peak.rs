@@ -14,6 +14,8 @@ pub enum Unit {
     I8,
     /// Products and sums of f32.
     F32,
+    /// Products of bf16 and their sums in f32. A level without such an instruction computes them as products of f32.
+    Bf16,
 }
 
 /// Independent chains: enough to hide the latency, few enough for sixteen registers.
@@ -32,17 +34,19 @@ pub fn peak(isa: Isa, unit: Unit) -> f64 {
     // Operations of one step of one chain.
     let (ops, chains): (usize, unsafe fn()) = match (isa, unit) {
         (Isa::Scalar, Unit::I8) => (2 * LANES, scalar_i8),
-        (Isa::Scalar, Unit::F32) => (2 * LANES, scalar_f32),
+        (Isa::Scalar, Unit::F32 | Unit::Bf16) => (2 * LANES, scalar_f32),
         #[cfg(target_arch = "x86_64")]
         (Isa::Avx2, Unit::I8) => (64, x86::avx2_i8),
         #[cfg(target_arch = "x86_64")]
         (Isa::AvxVnni, Unit::I8) => (64, x86::avxvnni_i8),
         #[cfg(target_arch = "x86_64")]
-        (Isa::Avx2 | Isa::AvxVnni, Unit::F32) => (16, x86::avx2_f32),
+        (Isa::Avx2 | Isa::AvxVnni, Unit::F32 | Unit::Bf16) => (16, x86::avx2_f32),
         #[cfg(target_arch = "x86_64")]
-        (Isa::Avx512, Unit::I8) => (128, x86::avx512_i8),
+        (Isa::Avx512 | Isa::Avx512Bf16, Unit::I8) => (128, x86::avx512_i8),
         #[cfg(target_arch = "x86_64")]
-        (Isa::Avx512, Unit::F32) => (32, x86::avx512_f32),
+        (Isa::Avx512Bf16, Unit::Bf16) => (64, x86::avx512_bf16),
+        #[cfg(target_arch = "x86_64")]
+        (Isa::Avx512 | Isa::Avx512Bf16, Unit::F32 | Unit::Bf16) => (32, x86::avx512_f32),
         #[cfg(not(target_arch = "x86_64"))]
         _ => return 0.0,
     };
@@ -115,6 +119,12 @@ mod x86 {
     chains!(avx512_i8, "avx512f,avx512vnni", _mm512_set1_epi8(1), |sum, a| _mm512_dpbusd_epi32(*sum, a, a));
     chains!(avx512_f32, "avx512f", _mm512_set1_ps(0.5), |sum, a| _mm512_fmadd_ps(*sum, a, a));
 
+    chains!(avx512_bf16, "avx512f,avx512bf16", _mm512_set1_ps(0.5), |sum, a| {
+        // SAFETY: registers of as many bits.
+        let pairs = unsafe { core::mem::transmute::<__m512, __m512bh>(a) };
+        _mm512_dpbf16_ps(*sum, pairs, pairs)
+    });
+
     /// The products do not depend on the sums here, so that four chains at a time are enough.
     #[target_feature(enable = "avx2")]
     pub fn avx2_i8() {
@@ -139,7 +149,7 @@ mod tests {
     #[test]
     fn limits_are_of_a_cpu() {
         for isa in Isa::ALL {
-            for unit in [Unit::I8, Unit::F32] {
+            for unit in [Unit::I8, Unit::F32, Unit::Bf16] {
                 let peak = peak(isa, unit);
                 println!("{} {unit:?}: {:.1} G/s", isa.name(), peak * 1e-9);
                 // Unoptimised scalar code on a busy machine, and more than any core does.

@@ -48,10 +48,10 @@ fn zip16<S: Simd>(s: S, y: &mut [f32; 16], x: &[f32; 16], f: &impl Fn(S::V, S::V
     }
 }
 
-/// Fewer than sixteen elements, and zeros behind them.
+/// Fewer than so many elements, and zeros behind them.
 #[inline(always)]
-pub fn padded(tail: &[f32]) -> [f32; 16] {
-    let mut x = [0.0; 16];
+pub fn padded<T: Copy + Default, const N: usize>(tail: &[T]) -> [T; N] {
+    let mut x = [T::default(); N];
     x[..tail.len()].copy_from_slice(tail);
     x
 }

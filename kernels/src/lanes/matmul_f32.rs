@@ -10,7 +10,7 @@ use super::{Lanes, Simd};
 use crate::TileMut;
 
 /// Bytes of weights that one strip may have, so that it stays in L2.
-const STRIP_BYTES: usize = 256 << 10;
+pub(super) const STRIP_BYTES: usize = 256 << 10;
 
 /// `y[t][r] = w[r] . x[t]`: tiles of `R` weight rows and `T` activation rows, or of `ALONE` weight rows
 /// when there are fewer activation rows.
@@ -103,7 +103,12 @@ impl<S: Simd> Product<'_, S> {
 
 /// The sums of the lanes `[..][t]`, four at a time.
 #[inline(always)]
-fn store_sums<S: Simd, const R: usize, const T: usize>(s: S, lanes: &[[Lanes<S>; T]; R], t: usize, y: &mut [f32]) {
+pub(super) fn store_sums<S: Simd, const R: usize, const T: usize>(
+    s: S,
+    lanes: &[[Lanes<S>; T]; R],
+    t: usize,
+    y: &mut [f32],
+) {
     let mut r = 0;
     while R - r >= 4 {
         let sums = s.sum4(&[lanes[r][t], lanes[r + 1][t], lanes[r + 2][t], lanes[r + 3][t]]);

@@ -22,6 +22,7 @@ pub mod gemm;
 pub mod loss;
 mod map;
 pub mod math;
+pub mod matmul_bf16;
 pub mod matmul_f32;
 pub mod norm;
 #[cfg(feature = "train")]
@@ -120,6 +121,20 @@ pub trait Simd: Copy {
     fn sum4(self, lanes: &[Lanes<Self>; 4]) -> [f32; 4];
     /// The greatest of sixteen lanes.
     fn max(self, lanes: Lanes<Self>) -> f32;
+}
+
+/// Products of pairs of bf16, which are words as wide as an f32: the first element is the low half. What a pair adds to a sum is
+/// what [`crate::scalar::pairs`] says.
+pub trait Pairs: Simd {
+    /// A part of sixteen stored pairs.
+    fn load_pairs(self, x: &[u8; 64], part: usize) -> Self::V;
+    /// A part of the sixteen pairs to which neighbours are rounded.
+    fn round_pairs(self, x: &[f32; 32], part: usize) -> Self::V;
+    /// The eight pairs to which two rows of elements are rounded.
+    #[cfg(feature = "train")]
+    fn join_pairs(self, first: __m256, second: __m256) -> __m256;
+    /// The sums to which the products of pairs are added.
+    fn add_pairs(self, a: Self::V, b: Self::V, sum: Self::V) -> Self::V;
 }
 
 /// Sixteen lanes: the first [`Simd::PARTS`] registers.

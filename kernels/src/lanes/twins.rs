@@ -117,6 +117,12 @@ macro_rules! entries {
             softmax_backward F32 Binary softmax::softmax_backward;
         }
     };
+    // Products of bf16; `tile` is that of `matmul_bf16.rs`.
+    (bf16: $token:ident, $isa:ident, $features:literal, tile: $rows:literal, $tokens:literal) => {
+        entries! { BF16_ENTRIES, ($token, $features), $isa,
+            matmul_bf16 BF16 MatmulF32 matmul_bf16::matmul_bf16::<_, $rows, $tokens>;
+        }
+    };
     ($list:ident, $cpu:tt, $isa:ident, $($op:ident $ty:ident $signature:ident $f:path;)*) => {
         /// The operations of [`crate::lanes`], at this level.
         pub const $list: &[Entry] = &[

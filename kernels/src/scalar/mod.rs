@@ -9,11 +9,13 @@ pub mod dequantize;
 pub mod gemm;
 #[cfg(feature = "train")]
 pub mod loss;
+pub mod matmul_bf16;
 pub mod matmul_f32;
 pub mod matmul_q8;
 pub mod norm;
 #[cfg(feature = "train")]
 pub mod optim;
+pub mod pairs;
 pub mod quantize;
 pub mod quantize_act;
 pub mod rope;

@@ -1,0 +1,10 @@
+//! The products of bf16 of [`crate::lanes`] by AVX-512 BF16.
+//!
+//! A product tile takes 24 of the 32 registers: eight weight rows and three activation rows, which are rounded on the way.
+
+use crate::avx512::Avx512Bf16;
+use crate::lanes::matmul_bf16;
+use crate::table::{Entry, Func};
+use crate::{Isa, Type};
+
+entries! { bf16: Avx512Bf16, Avx512Bf16, "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16", tile: 8, 3 }
