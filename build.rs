@@ -14,7 +14,7 @@ mod capi {
     use std::path::Path;
 
     /// The files of the ABI, in the order of the header.
-    const SOURCES: [&str; 18] = [
+    const SOURCES: [&str; 19] = [
         "ffi/error",
         "ffi/version",
         "ffi/types",
@@ -33,6 +33,7 @@ mod capi {
         "ffi/ops",
         "ffi/builder",
         "ffi/forward",
+        "ffi/train/mod",
     ];
 
     pub fn build() {
@@ -59,7 +60,44 @@ mod capi {
             builder = builder.with_src(root.join("src").join(source).with_extension("rs"));
         }
         let header = Path::new(&env::var("OUT_DIR").expect("cargo sets OUT_DIR")).join("qorus.h");
-        builder.generate().expect("cbindgen understands src/ffi").write_to_file(&header);
+        let mut made = Vec::new();
+        builder.generate().expect("cbindgen understands src/ffi").write(&mut made);
+        let made = String::from_utf8(made).expect("the sources are UTF-8");
+        std::fs::write(&header, merged(&made)).expect("OUT_DIR can be written");
         println!("cargo:rustc-env=QORUS_MADE_HEADER={}", header.display());
+    }
+
+    /// The header with one block where neighbours, or a block and what is in it, have one condition: the generator encloses
+    /// every item alone, and every value of an enum again.
+    fn merged(text: &str) -> String {
+        const FEATURE: &str = "#if defined(Q_ENABLE_";
+        let (mut open, mut lines): (Vec<&str>, Vec<&str>) = (Vec::new(), Vec::new());
+        // The condition of the block that ended in the last line but blank ones.
+        let mut ended = None;
+        for line in text.lines() {
+            if line.starts_with("#if") {
+                let inside = line.starts_with(FEATURE) && open.contains(&line);
+                open.push(if inside { "" } else { line });
+                if inside {
+                    continue;
+                }
+                if line.starts_with(FEATURE) && ended == Some(line) {
+                    lines.truncate(lines.iter().rposition(|l| l.starts_with("#endif")).unwrap_or(lines.len()));
+                    ended = None;
+                    lines.push("");
+                    continue;
+                }
+            } else if line.starts_with("#endif") {
+                ended = open.pop();
+                if ended == Some("") {
+                    continue;
+                }
+            }
+            if !line.is_empty() && !line.starts_with("#endif") {
+                ended = None;
+            }
+            lines.push(line);
+        }
+        lines.join("\n") + "\n"
     }
 }

@@ -146,6 +146,13 @@
  */
 #define Q_TENSOR_READONLY 1
 
+#if defined(Q_ENABLE_TRAINING)
+/**
+ * Flag of q_optimizer_bind: the tensors have neither weight decay nor L1 penalty, as norms and biases usually have none.
+ */
+#define Q_OPTIM_NO_DECAY 1
+#endif
+
 /**
  * What a call returns: Q_OK, or what kind of failure it was. Numbers are never reused.
  */
@@ -222,6 +229,10 @@ enum q_error_code
      * The CPU lacks the instruction set asked for.
      */
     Q_ERR_ISA = 16,
+    /**
+     * A gradient or a loss is NaN or infinite.
+     */
+    Q_ERR_NOT_FINITE = 17,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -550,6 +561,87 @@ typedef uint32_t q_rope_style;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
+#if defined(Q_ENABLE_TRAINING)
+/**
+ * How weights follow their gradients g; w -= learning_rate * what is said.
+ */
+enum q_optimizer_type
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * Gradient descent: g, or with a momentum b = momentum * b + g. Decay is added to the gradient.
+     */
+    Q_OPTIM_SGD = 0,
+    /**
+     * Adam: m / (sqrt(v) + epsilon), both moments corrected for their start at 0. Decay is added to the gradient.
+     */
+    Q_OPTIM_ADAM = 1,
+    /**
+     * Adam whose decay bypasses the moments: + weight_decay * w.
+     */
+    Q_OPTIM_ADAMW = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum q_optimizer_type q_optimizer_type;
+#else
+typedef uint32_t q_optimizer_type;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * Losses.
+ */
+enum q_loss_type
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * The squares of the differences.
+     */
+    Q_LOSS_MSE = 0,
+    /**
+     * The cross-entropy of logits: -log(softmax(logits)[target]).
+     */
+    Q_LOSS_CROSSENTROPY = 1,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum q_loss_type q_loss_type;
+#else
+typedef uint32_t q_loss_type;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * How the losses of a batch become one.
+ */
+enum q_reduction
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * Their mean: of squares over all elements, of cross-entropy over the rows that count, by their classes' weights.
+     */
+    Q_REDUCTION_MEAN = 0,
+    /**
+     * Their sum.
+     */
+    Q_REDUCTION_SUM = 1,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum q_reduction q_reduction;
+#else
+typedef uint32_t q_reduction;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+#endif
+
 /**
  * Memory of a fixed budget. One call at a time.
  */
@@ -593,6 +685,17 @@ typedef struct q_generator q_generator;
  * A model: immutable, shared by any number of contexts and threads.
  */
 typedef struct q_model q_model;
+
+#if defined(Q_ENABLE_TRAINING)
+/**
+ * Changes weights by their gradients. One call at a time.
+ *
+ * One optimizer serves many tensors. A weight tensor is known by the address of its elements, which must stay as long as it is
+ * trained; its moments, and the number of steps it has taken, are its own. q_optimizer_bind reserves the moments at set-up; a
+ * tensor that was not bound is bound by its first q_optimizer_step. Steps of bound tensors allocate nothing.
+ */
+typedef struct q_optimizer q_optimizer;
+#endif
 
 /**
  * Threads and kernels, shared by any number of models.
@@ -1244,6 +1347,131 @@ typedef struct {
      */
     const q_tensor *k_norm;
 } q_attention_params;
+
+#if defined(Q_ENABLE_TRAINING)
+/**
+ * What q_loss_compute computes. Fill it with q_loss_params_init first.
+ */
+typedef struct {
+    /**
+     * sizeof(q_loss_params), set by q_loss_params_init.
+     */
+    uint32_t size;
+    /**
+     * A q_loss_type (Q_LOSS_CROSSENTROPY).
+     */
+    uint32_t type;
+    /**
+     * A q_reduction (Q_REDUCTION_MEAN).
+     */
+    uint32_t reduction;
+    /**
+     * The class of rows that do not count (-100).
+     */
+    int32_t ignored;
+    /**
+     * The share of the target that is spread evenly over all classes, from 0 (the default) to 1.
+     */
+    float label_smoothing;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+    /**
+     * A weight for each class, by which the losses of its rows are multiplied: F32 [classes], or NULL. Not with targets that
+     * are distributions.
+     */
+    const q_tensor *class_weights;
+    /**
+     * Whose threads and kernels compute; NULL: the calling thread alone. The result is the same to the bit.
+     */
+    const q_runtime *runtime;
+} q_loss_params;
+
+/**
+ * What q_loss_compute found.
+ */
+typedef struct {
+    /**
+     * Bytes of this struct that were filled.
+     */
+    uint32_t size;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+    /**
+     * The loss; 0 when nothing counts.
+     */
+    double loss;
+    /**
+     * Rows that counted; for squares, elements.
+     */
+    uint64_t counted;
+    /**
+     * What the sum of losses is divided by for a mean: `counted`, unless classes have weights.
+     */
+    double weight;
+    /**
+     * Rows whose target had the greatest logit; 0 for squares.
+     */
+    uint64_t correct;
+} q_loss_result;
+
+/**
+ * The numbers of an optimizer. Fill it with q_optimizer_params_init first.
+ */
+typedef struct {
+    /**
+     * sizeof(q_optimizer_params), set by q_optimizer_params_init.
+     */
+    uint32_t size;
+    /**
+     * A q_optimizer_type (Q_OPTIM_ADAMW).
+     */
+    uint32_t type;
+    /**
+     * The learning rate (0.001).
+     */
+    double learning_rate;
+    /**
+     * Adam: decay of the first moment, from 0 to below 1 (0.9).
+     */
+    double beta1;
+    /**
+     * Adam: decay of the second moment, from 0 to below 1 (0.999).
+     */
+    double beta2;
+    /**
+     * Adam: what is added to the root of the second moment, above 0 (1e-8).
+     */
+    double epsilon;
+    /**
+     * The weight decay (0).
+     */
+    double weight_decay;
+    /**
+     * Factor of the L1 penalty, l1 * sum(|w|), whose gradient is added (0).
+     */
+    double l1_regularization;
+    /**
+     * SGD: the momentum, from 0 to below 1 (0). It keeps one moment of each weight unless it is 0.
+     */
+    double momentum;
+    /**
+     * SGD: 1 for Nesterov's momentum, which looks a step ahead (0).
+     */
+    uint32_t nesterov;
+    /**
+     * Q_OPTIM_ADAMW: 8 for moments of 8 bits, in blocks of 256, which take a quarter of the memory; else 32, the default.
+     */
+    uint32_t moment_bits;
+    /**
+     * Bytes that the moments of all bound tensors may take together; 0: no limit but the context's budget and the runtime's.
+     */
+    uint64_t memory_limit;
+} q_optimizer_params;
+#endif
 
 #ifdef __cplusplus
 extern "C" {
@@ -2131,6 +2359,247 @@ q_error_code q_model_forward(const q_model *model,
                              q_context *context,
                              const q_tensor *input,
                              q_tensor *output);
+
+#if defined(Q_ENABLE_TRAINING)
+/**
+ * Multiplies all gradients by min(1, limit / (norm + 1e-6)), where the norm is the root of the sum of the squares of them all.
+ *
+ * `gradients` are `n` tensors one after another, dense F32, that share no memory. `norm` (may be NULL) receives the norm before.
+ * `runtime` lends its threads; NULL: the calling thread alone, with the same bits. Nothing is allocated.
+ * Errors: Q_ERR_NOT_FINITE when a gradient is NaN or infinite: the message says which one, and nothing is written;
+ * Q_ERR_INVALID_ARGUMENT for a limit that is not above 0; Q_ERR_SHAPE.
+ */
+q_error_code q_grad_clip_norm(const q_runtime *runtime,
+                              const q_tensor *gradients,
+                              size_t n,
+                              float limit,
+                              float *norm);
+
+/**
+ * Brings each gradient to within `limit` of 0; a NaN stays one. Arguments and errors: as q_grad_clip_norm.
+ */
+q_error_code q_grad_clip_value(const q_runtime *runtime, const q_tensor *gradients, size_t n, float limit);
+
+/**
+ * The mean of (p - t)^2 over all N elements, to `loss_value`.
+ *
+ * Of all losses: tensors are dense F32 of any dimensions, the same for predictions, targets and gradients where nothing else is
+ * said. They are computed by the calling thread alone, with the CPU's best kernels; q_loss_compute takes a runtime's threads.
+ * Nothing is allocated. A NaN or an infinity among the predictions is found in the result; it is no error.
+ * Errors: Q_ERR_SHAPE; Q_ERR_INVALID_ARGUMENT. On an error nothing is written.
+ */
+q_error_code q_loss_mse(const q_tensor *predictions,
+                        const q_tensor *targets,
+                        float *loss_value);
+
+/**
+ * The gradient of q_loss_mse by the predictions: 2 (p - t) / N.
+ *
+ * Of all gradients: they are those of the mean losses, as finite differences and PyTorch have them; to multiply them by a
+ * factor is to multiply the loss by it. Here they replace what `gradients` held; they are not added to it.
+ */
+q_error_code q_loss_mse_grad(const q_tensor *predictions,
+                             const q_tensor *targets,
+                             q_tensor *gradients);
+
+/**
+ * The mean of -log(softmax(p)[t]) over the rows that count, in nats, to `loss_value`; 0 when none does.
+ *
+ * Predictions are logits, [...][classes]: any number of rows. Targets are I32, a class for each row ([...], [...][1], or [rows]),
+ * of which -100 says that the row does not count; or F32 [...][classes], a distribution for each row, all of which count.
+ * Errors: Q_ERR_INVALID_ARGUMENT for any other number that is no class; Q_ERR_SHAPE.
+ */
+q_error_code q_loss_crossentropy(const q_tensor *predictions,
+                                 const q_tensor *targets,
+                                 float *loss_value);
+
+/**
+ * The gradient of q_loss_crossentropy by the predictions: (softmax(p) - onehot(t)) / count, and 0 in rows that do not count.
+ * `gradients` may be the predictions themselves, which they then replace.
+ */
+q_error_code q_loss_crossentropy_grad(const q_tensor *predictions,
+                                      const q_tensor *targets,
+                                      q_tensor *gradients);
+
+/**
+ * As q_loss_mse with the kernels of Q_ISA_AVX2 and no other. Errors: Q_ERR_ISA when the CPU lacks it, of this and the three below.
+ */
+q_error_code q_loss_mse_avx2(const q_tensor *predictions,
+                             const q_tensor *targets,
+                             float *loss_value);
+
+/**
+ * As q_loss_mse_grad, likewise.
+ */
+q_error_code q_loss_mse_grad_avx2(const q_tensor *predictions, const q_tensor *targets, q_tensor *gradients);
+
+/**
+ * As q_loss_crossentropy, likewise.
+ */
+q_error_code q_loss_crossentropy_avx2(const q_tensor *predictions,
+                                      const q_tensor *targets,
+                                      float *loss_value);
+
+/**
+ * As q_loss_crossentropy_grad, likewise.
+ */
+q_error_code q_loss_crossentropy_grad_avx2(const q_tensor *predictions,
+                                           const q_tensor *targets,
+                                           q_tensor *gradients);
+
+/**
+ * Fills `params` with defaults. `size` is sizeof(q_loss_params).
+ */
+q_error_code q_loss_params_init(q_loss_params *params, size_t size);
+
+/**
+ * A loss and its gradient in one call, with all that can be chosen: `params` may be NULL, which is q_loss_crossentropy. The gradient
+ * goes to `gradients`, which may be NULL; `result` may be NULL too, and `size` is then 0, otherwise sizeof(q_loss_result).
+ * Errors: as those of the loss; Q_ERR_INVALID_ARGUMENT for numbers out of range.
+ */
+q_error_code q_loss_compute(const q_loss_params *params,
+                            const q_tensor *predictions,
+                            const q_tensor *targets,
+                            q_tensor *gradients,
+                            q_loss_result *result,
+                            size_t size);
+
+/**
+ * An optimizer of q_optimizer_type `type`, with the defaults of q_optimizer_params but for the learning rate, and a weight decay of
+ * 0.01 for Q_OPTIM_ADAMW. NULL on failure: q_last_error has the reason. Free it with q_optimizer_free.
+ *
+ * It computes with the threads of the context's runtime, which it keeps alive; the context may be freed before it. The moments
+ * count to the context's budget and the runtime's limit, as they are bound. Errors: Q_ERR_INVALID_ARGUMENT for a learning rate
+ * that is negative or not finite, or a type that is none; Q_ERR_STATE while another call uses the context.
+ */
+q_optimizer *q_optimizer_create(q_optimizer_type type,
+                                float learning_rate,
+                                q_context *ctx);
+
+/**
+ * Adam with these numbers. The decay bypasses the moments, so that it is AdamW when `weight_decay` is above 0. Otherwise as
+ * q_optimizer_create.
+ */
+q_optimizer *q_optimizer_adam_create(float learning_rate,
+                                     float beta1,
+                                     float beta2,
+                                     float epsilon,
+                                     float weight_decay,
+                                     float l1_regularization,
+                                     q_context *ctx);
+
+/**
+ * Fills `params` with defaults. `size` is sizeof(q_optimizer_params).
+ */
+q_error_code q_optimizer_params_init(q_optimizer_params *params, size_t size);
+
+/**
+ * An optimizer with all that can be chosen; `params` may be NULL. Otherwise as q_optimizer_create.
+ */
+q_error_code q_optimizer_create_with(q_context *context, const q_optimizer_params *params, q_optimizer **out);
+
+/**
+ * Reserves the moments of `n` weight tensors, one after another at `weights`, and remembers the gradients that go with them, at
+ * `gradients` (may be NULL), for q_optimizer_zero_grad. Dense F32 tensors that share no memory; one that is bound already keeps its
+ * moments. `flags` is 0 or Q_OPTIM_NO_DECAY.
+ *
+ * Errors: Q_ERR_BUDGET when the moments do not fit `memory_limit`, the context's budget or the runtime's limit; Q_ERR_SHAPE;
+ * Q_ERR_INVALID_ARGUMENT; Q_ERR_OUT_OF_MEMORY. None is bound then.
+ */
+q_error_code q_optimizer_bind(q_optimizer *optimizer,
+                              const q_tensor *weights,
+                              const q_tensor *gradients,
+                              size_t n,
+                              uint32_t flags);
+
+/**
+ * The bytes that q_optimizer_bind of these tensors would reserve, to `bytes`: 0 for those that are bound.
+ */
+q_error_code q_optimizer_plan(q_optimizer *optimizer, const q_tensor *weights, size_t n, uint64_t *bytes);
+
+/**
+ * One step of `weights` by `gradients`, dense F32 tensors of the same dimensions. The gradients are left as they are (see
+ * q_optimizer_zero_grad).
+ *
+ * A tensor that was not bound is bound first, as by q_optimizer_bind with flags 0.
+ * Errors: Q_ERR_NOT_FINITE when a gradient is NaN or infinite: the message says which one, and no weight or moment is changed;
+ * Q_ERR_BUDGET for a tensor that was not bound and no longer fits; Q_ERR_SHAPE; Q_ERR_INVALID_ARGUMENT.
+ */
+q_error_code q_optimizer_step(q_optimizer *optimizer,
+                              q_tensor *weights,
+                              const q_tensor *gradients);
+
+/**
+ * Makes zeros of the gradients of all tensors: of each the ones it was last bound or stepped with, but for read-only ones. Their
+ * memory must still be there. For hosts that add the gradients of several batches up; NULL is nothing.
+ */
+void q_optimizer_zero_grad(q_optimizer *optimizer);
+
+/**
+ * The learning rate, to `learning_rate`.
+ */
+q_error_code q_optimizer_learning_rate(q_optimizer *optimizer, float *learning_rate);
+
+/**
+ * Another learning rate from the next step on. Errors: Q_ERR_INVALID_ARGUMENT when it is negative or not finite.
+ */
+q_error_code q_optimizer_set_learning_rate(q_optimizer *optimizer,
+                                           float learning_rate);
+
+/**
+ * All numbers of the optimizer. `size` is sizeof(q_optimizer_params).
+ */
+q_error_code q_optimizer_get_params(q_optimizer *optimizer, q_optimizer_params *params, size_t size);
+
+/**
+ * Other numbers from the next step on, for all tensors; moments and steps stay.
+ * Errors: Q_ERR_INVALID_ARGUMENT; Q_ERR_STATE when tensors are bound whose moments are not those of the new numbers: another
+ * type, another `moment_bits`, or a momentum where there was none.
+ */
+q_error_code q_optimizer_set_params(q_optimizer *optimizer,
+                                    const q_optimizer_params *params);
+
+/**
+ * The steps that a bound tensor has taken, to `step`. Errors: Q_ERR_NOT_FOUND for one that is not bound.
+ */
+q_error_code q_optimizer_get_step(q_optimizer *optimizer, const q_tensor *weights, uint64_t *step);
+
+/**
+ * Says how many steps a bound tensor has taken, as Adam's correction of its moments needs it. Errors: Q_ERR_NOT_FOUND.
+ */
+q_error_code q_optimizer_set_step(q_optimizer *optimizer,
+                                  const q_tensor *weights,
+                                  uint64_t step);
+
+/**
+ * Copies the moments of a bound tensor to tensors of its dimensions, dense F32: `first` and `second`, either of which may be NULL.
+ * The first is SGD's momentum or Adam's mean of gradients, the second Adam's mean of their squares.
+ * Errors: Q_ERR_NOT_FOUND for a tensor that is not bound; Q_ERR_STATE for a moment that there is not; Q_ERR_SHAPE.
+ */
+q_error_code q_optimizer_get_moments(q_optimizer *optimizer,
+                                     const q_tensor *weights,
+                                     q_tensor *first,
+                                     q_tensor *second);
+
+/**
+ * Replaces the moments of a bound tensor, likewise; those of 8 bits are rounded. Errors: as q_optimizer_get_moments;
+ * Q_ERR_INVALID_ARGUMENT for a number that is not finite, or a second moment below 0.
+ */
+q_error_code q_optimizer_set_moments(q_optimizer *optimizer,
+                                     const q_tensor *weights,
+                                     const q_tensor *first,
+                                     const q_tensor *second);
+
+/**
+ * The bytes that the moments of all bound tensors take, to `bytes`.
+ */
+q_error_code q_optimizer_memory(q_optimizer *optimizer, uint64_t *bytes);
+
+/**
+ * Frees an optimizer, its moments with it; NULL is nothing. Tensors are the host's, and stay.
+ */
+void q_optimizer_free(q_optimizer *optimizer);
+#endif
 
 #ifdef __cplusplus
 }  // extern "C"

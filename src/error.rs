@@ -39,6 +39,8 @@ pub enum Code {
     Shape = 15,
     /// The CPU lacks the instruction set asked for.
     Isa = 16,
+    /// A number that had to be finite is NaN or infinite.
+    NotFinite = 17,
 }
 
 /// A failure: its [`Code`], and one sentence that names what was expected, what was found and what to do.

@@ -106,6 +106,14 @@ fn promised_names_have_their_promised_types() {
     if let Some(program) = c::compile(&dir, "tests/c/prototypes.c", &[]) {
         c::run(&mut c::command(&dir, &program));
     }
+    let source = std::fs::read_to_string(c::root("tests/c/prototypes.c")).unwrap();
+    if c::have("g++") {
+        let copy = dir.join("prototypes.cpp");
+        std::fs::write(&copy, source).unwrap();
+        let mut command = Command::new("g++");
+        command.args(["-std=c++11", "-Wall", "-Wextra", "-pedantic", "-Werror", "-DQ_ENABLE_TRAINING"]);
+        c::run(command.arg("-I").arg(c::root("include")).arg("-c").arg(copy).arg("-o").arg(dir.join("prototypes.o")));
+    }
 }
 
 /// Allocations of a whole run of a program, the C library's and the mappings included.

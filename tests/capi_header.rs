@@ -15,9 +15,32 @@ fn header() -> String {
     std::fs::read_to_string(c::root("include/qorus.h")).unwrap()
 }
 
+/// The header without what this library was built without.
+fn enabled(text: &str) -> String {
+    let (mut depth, mut left_out, mut kept) = (0, None, String::new());
+    for line in text.lines() {
+        let inside = left_out.is_some();
+        if line.starts_with("#if") {
+            depth += 1;
+            if line.contains("Q_ENABLE_TRAINING") && !cfg!(feature = "train") {
+                left_out.get_or_insert(depth);
+            }
+        } else if line.starts_with("#endif") {
+            left_out = left_out.filter(|at| *at != depth);
+            depth -= 1;
+        }
+        if !inside && left_out.is_none() {
+            kept += line;
+            kept.push('\n');
+        }
+    }
+    assert_eq!((depth, left_out), (0, None));
+    kept
+}
+
 /// The functions it declares: a name that begins with `q_` before a parenthesis, outside of comments and of types.
 fn functions() -> BTreeSet<String> {
-    let text = header();
+    let text = enabled(&header());
     let mut code = String::new();
     for (i, part) in text.split("/*").enumerate() {
         code.push_str(if i == 0 { part } else { part.split_once("*/").unwrap().1 });
@@ -72,12 +95,14 @@ fn the_header_stands_alone_as_c99_and_cpp11() {
         let source = dir.join(format!("alone.{language}"));
         let abi = "int abi(void); int abi(void) { return Q_ABI_VERSION; }\n";
         std::fs::write(&source, format!("#include \"qorus.h\"\n#include \"qorus.h\"\n{abi}")).unwrap();
-        let mut command = Command::new(compiler);
-        command.args(["-x", language, &format!("-std={standard}"), "-Wall", "-Wextra", "-pedantic", "-Werror"]);
-        let wanted = ["-Wstrict-prototypes", "-Wmissing-prototypes"];
-        command.args(if language == "c" { &wanted[..] } else { &[] });
-        command.arg("-I").arg(c::root("include")).arg("-c").arg(&source).arg("-o").arg(dir.join("alone.o"));
-        c::run(&mut command);
+        for defines in [&[][..], &["-DQ_ENABLE_TRAINING"]] {
+            let mut command = Command::new(compiler);
+            command.args(["-x", language, &format!("-std={standard}"), "-Wall", "-Wextra", "-pedantic", "-Werror"]);
+            let wanted = ["-Wstrict-prototypes", "-Wmissing-prototypes"];
+            command.args(if language == "c" { &wanted[..] } else { &[] }).args(defines);
+            command.arg("-I").arg(c::root("include")).arg("-c").arg(&source).arg("-o").arg(dir.join("alone.o"));
+            c::run(&mut command);
+        }
     }
 }
 

@@ -114,7 +114,7 @@ pub fn encode_unsigned(x: f32) -> u8 {
 /// What numbers of a block are multiplied by before they are encoded, of the greatest magnitude among them: blocks of
 /// nothing but numbers too small to invert become zeros.
 #[inline(always)]
-pub(crate) fn inverse(greatest: f32) -> f32 {
+pub fn inverse(greatest: f32) -> f32 {
     if greatest >= f32::MIN_POSITIVE { 1.0 / greatest } else { 0.0 }
 }
 

@@ -4,6 +4,10 @@ use crate::error::{Result, fail};
 use std::ffi::c_char;
 use std::path::Path;
 
+/// The number of a `q_optimizer_type`, as the header writes it: a host may pass any.
+#[cfg(feature = "train")]
+pub type OptimizerType = u32;
+
 /// `InvalidArgument` unless `ptr` may point to a `T`.
 pub fn pointer<T>(ptr: *const T, name: &str) -> Result<()> {
     if ptr.is_null() {

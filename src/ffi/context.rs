@@ -100,6 +100,9 @@ pub fn engine_params(p: &q_context_params) -> Result<ContextParams> {
 pub(super) struct Held {
     pub engine: Context,
     pub model: Arc<Loaded>,
+    /// What optimizers of the context may take.
+    #[cfg(feature = "train")]
+    pub budget: Arc<super::train::Budget>,
     _charge: Charge,
 }
 
@@ -130,6 +133,8 @@ pub unsafe extern "C" fn q_context_create(
         let model = handle::shared(model)?;
         handle::check_out(out)?;
         let mut p = engine_params(&params::read(params)?)?;
+        #[cfg(feature = "train")]
+        let budget = p.budget;
         // What the plan counts of the model and the threads is charged already.
         let runtime = &model.runtime;
         let stacks = (runtime.engine.pool.len() - 1) * crate::threads::STACK_BYTES;
@@ -146,7 +151,14 @@ pub unsafe extern "C" fn q_context_create(
             format!("context of {} x {} positions: {} bytes", p.n_seqs, p.n_ctx, charge.bytes)
         });
         let cancel = Arc::clone(engine.cancel_flag());
-        handle::create(Held { engine, model: Arc::clone(&model), _charge: charge }, cancel, out)
+        let held = Held {
+            #[cfg(feature = "train")]
+            budget: super::train::Budget::new(budget, plan.total_without_mapped()),
+            engine,
+            model: Arc::clone(&model),
+            _charge: charge,
+        };
+        handle::create(held, cancel, out)
     })
 }
 

@@ -42,12 +42,14 @@ pub enum q_error_code {
     Q_ERR_SHAPE = 15,
     /// The CPU lacks the instruction set asked for.
     Q_ERR_ISA = 16,
+    /// A gradient or a loss is NaN or infinite.
+    Q_ERR_NOT_FINITE = 17,
 }
 
 use q_error_code::*;
 
 /// Every code with its name.
-const NAMES: [(q_error_code, &CStr); 17] = [
+const NAMES: [(q_error_code, &CStr); 18] = [
     (Q_OK, c"Q_OK"),
     (Q_ERR_INVALID_ARGUMENT, c"Q_ERR_INVALID_ARGUMENT"),
     (Q_ERR_OUT_OF_MEMORY, c"Q_ERR_OUT_OF_MEMORY"),
@@ -65,6 +67,7 @@ const NAMES: [(q_error_code, &CStr); 17] = [
     (Q_ERR_ABI, c"Q_ERR_ABI"),
     (Q_ERR_SHAPE, c"Q_ERR_SHAPE"),
     (Q_ERR_ISA, c"Q_ERR_ISA"),
+    (Q_ERR_NOT_FINITE, c"Q_ERR_NOT_FINITE"),
 ];
 
 impl From<Code> for q_error_code {
@@ -86,6 +89,7 @@ impl From<Code> for q_error_code {
             Code::Abi => Q_ERR_ABI,
             Code::Shape => Q_ERR_SHAPE,
             Code::Isa => Q_ERR_ISA,
+            Code::NotFinite => Q_ERR_NOT_FINITE,
         }
     }
 }
@@ -165,6 +169,7 @@ mod tests {
             Abi,
             Shape,
             Isa,
+            NotFinite,
         ];
         assert_eq!(codes.len() + 1, NAMES.len());
         for (i, code) in codes.into_iter().enumerate() {

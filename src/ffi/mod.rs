@@ -30,5 +30,7 @@ pub mod runtime;
 pub mod sampler;
 pub mod tensor;
 pub mod tokenizer;
+#[cfg(feature = "train")]
+pub mod train;
 pub mod types;
 pub mod version;

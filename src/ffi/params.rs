@@ -76,6 +76,13 @@ pub unsafe fn report<R: Report>(value: R, ptr: *mut R, size: usize) -> Result<()
     unsafe { copy_out(R::NAME, value, ptr, size) }
 }
 
+/// What [`report`] would refuse, before the work that makes the results.
+#[cfg(feature = "train")]
+pub fn check_report<R: Report>(ptr: *const R, size: usize) -> Result<()> {
+    pointer(ptr, R::NAME)?;
+    check_size(R::NAME, size, "give sizeof of the struct")
+}
+
 unsafe fn copy_out<T: Copy>(name: &str, value: T, ptr: *mut T, size: usize) -> Result<()> {
     pointer(ptr, name)?;
     check_size(name, size, "give sizeof of the struct")?;

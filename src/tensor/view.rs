@@ -174,14 +174,22 @@ impl<'a> View<'a> {
     /// All elements of a dense F32 tensor; `Shape` for another.
     pub fn f32s(&self, name: &str) -> Result<&'a [f32]> {
         self.is(Type::F32, name)?;
-        // Aligned: see `Tensor::view`.
-        Ok(bytemuck::cast_slice(self.bytes(name)?))
+        self.cast(name)
     }
 
     /// All elements of a dense I32 tensor; `Shape` for another.
     pub fn i32s(&self, name: &str) -> Result<&'a [i32]> {
         self.is(Type::I32, name)?;
-        Ok(bytemuck::cast_slice(self.bytes(name)?))
+        self.cast(name)
+    }
+
+    fn cast<T: bytemuck::Pod>(&self, name: &str) -> Result<&'a [T]> {
+        match self.bytes(name)? {
+            // Which need not be aligned.
+            [] => Ok(&[]),
+            // Aligned: see `Tensor::view`.
+            bytes => Ok(bytemuck::cast_slice(bytes)),
+        }
     }
 
     /// `Shape` unless the tensor is of type `ty`.

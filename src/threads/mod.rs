@@ -79,15 +79,24 @@ pub fn count(threads: usize) -> Result<usize> {
 
 /// Threads that run one closure at a time, together.
 pub struct Pool {
-    shared: Arc<Shared>,
+    /// None where the caller is alone.
+    shared: Option<Arc<Shared>>,
     workers: Vec<JoinHandle<()>>,
     turn: Mutex<()>,
 }
 
 impl Pool {
+    /// The caller alone.
+    pub const fn alone() -> Pool {
+        Pool { shared: None, workers: Vec::new(), turn: Mutex::new(()) }
+    }
+
     /// Starts workers beside the caller until there are `threads`, as [`count`] has it.
     pub fn new(threads: usize) -> Result<Pool> {
         let threads = count(threads)?;
+        if threads == 1 {
+            return Ok(Pool::alone());
+        }
         let cores = cores();
         let mut begun = crate::error::try_vec(threads - 1, "parts of a job")?;
         begun.resize_with(threads - 1, || Apart(AtomicUsize::new(0)));
@@ -103,10 +112,13 @@ impl Pool {
             // A spinning thread without a core of its own only delays the one it waits for.
             spins: if threads > cores { 16 } else { SPINS },
         });
-        let mut pool =
-            Pool { shared, workers: crate::error::try_vec(threads - 1, "worker threads")?, turn: Mutex::new(()) };
+        let mut pool = Pool {
+            shared: Some(Arc::clone(&shared)),
+            workers: crate::error::try_vec(threads - 1, "worker threads")?,
+            turn: Mutex::new(()),
+        };
         for index in 1..threads {
-            let shared = Arc::clone(&pool.shared);
+            let shared = Arc::clone(&shared);
             let name = format!("qorus-{index}");
             let spawned = thread::Builder::new().name(name).stack_size(STACK_BYTES).spawn(move || work(&shared, index));
             match spawned {
@@ -115,7 +127,7 @@ impl Pool {
             }
         }
         // A thread allocates a little when it starts, and may start late: not while somebody counts.
-        while pool.shared.started.load(Ordering::Acquire) < pool.workers.len() {
+        while shared.started.load(Ordering::Acquire) < pool.workers.len() {
             thread::yield_now();
         }
         Ok(pool)
@@ -141,11 +153,8 @@ impl Pool {
     /// Calls `job(i)` once for each `i` in `0..len()`, and returns when all have finished.
     /// `Internal` when one of them panicked. Calls from several threads take turns.
     pub fn run(&self, job: &Job<'_>) -> Result<()> {
-        if self.workers.is_empty() {
-            return finish(caught(|| job(0)));
-        }
+        let Some(shared) = &self.shared else { return finish(caught(|| job(0))) };
         let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let shared = &*self.shared;
         // SAFETY: only the lifetime changes, and this call does not return before every part is done with it.
         let erased: *const Job<'static> = unsafe { std::mem::transmute(job as *const Job<'_>) };
         // SAFETY: the lock is held and no part runs: see `unsafe impl Sync for Shared`.
@@ -194,8 +203,9 @@ pub fn part(items: usize, unit: usize, index: usize, parts: usize) -> Range<usiz
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::Relaxed);
-        self.shared.epoch.0.fetch_add(1, Ordering::Release);
+        let Some(shared) = &self.shared else { return };
+        shared.stop.store(true, Ordering::Relaxed);
+        shared.epoch.0.fetch_add(1, Ordering::Release);
         for worker in self.workers.drain(..) {
             worker.thread().unpark();
             let _ = worker.join();

@@ -1,7 +1,7 @@
 //! The norm of all gradients, taken from partial sums at fixed places, what it makes of them, and where it went wrong.
 
 use super::not_negative;
-use super::params::Params;
+use super::params::{CHUNK, Params};
 use crate::error::{Result, fail};
 use crate::memory::{Frame, Need};
 use crate::ops::Exec;
@@ -83,26 +83,69 @@ pub fn norm(exec: &Exec, frame: &mut Frame, params: &Params, g: &[f32]) -> Resul
 pub fn total(params: &Params, partials: &[f32], g: &[f32]) -> std::result::Result<f64, Fault> {
     let mut sum = 0.0;
     for (i, partial) in partials.iter().enumerate() {
-        if partial.is_finite() {
-            sum += f64::from(*partial);
-            continue;
-        }
         let chunk = params.chunk(i);
         let gradients = &g[chunk.range.clone()];
-        if let Some(at) = gradients.iter().position(|g| !g.is_finite()) {
+        if let Some(at) = add(&mut sum, *partial, gradients) {
             let element = chunk.range.start - params.list()[chunk.param].range.start + at;
             return Err(Fault { param: chunk.param, element, value: gradients[at] });
         }
-        // Finite gradients whose squares are too large for f32.
-        sum += gradients.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>();
     }
     Ok(sum.sqrt())
+}
+
+/// Adds the partial sum of a chunk; the first of its gradients that is no number, if there is one.
+fn add(sum: &mut f64, partial: f32, g: &[f32]) -> Option<usize> {
+    if partial.is_finite() {
+        *sum += f64::from(partial);
+        return None;
+    }
+    let bad = g.iter().position(|g| !g.is_finite());
+    if bad.is_none() {
+        // Finite gradients whose squares are too large for f32.
+        *sum += g.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>();
+    }
+    bad
+}
+
+/// Adds the sum of squares of a tensor that lies alone, with the bits it has in [`norm`]; or the place and value of its first
+/// gradient that is NaN or infinite.
+pub fn add_squares(exec: &Exec, g: &[f32], sum: &mut f64) -> Result<Option<(usize, f32)>> {
+    let mut partials = [0.0; 1024];
+    for (slice, g) in g.chunks(partials.len() * CHUNK).enumerate() {
+        let chunk = |i: usize| i * CHUNK..g.len().min((i + 1) * CHUNK);
+        let partials = &mut partials[..g.len().div_ceil(CHUNK)];
+        let shards = Shards::new(partials);
+        exec.pool.split(g.len().div_ceil(CHUNK), 1, |part| {
+            for i in part {
+                // SAFETY: each chunk is one thread's.
+                let partial = unsafe { shards.part(i..i + 1) };
+                partial[0] = exec.kernels.sum_squares(&g[chunk(i)]);
+            }
+        })?;
+        for (i, partial) in partials.iter().enumerate() {
+            if let Some(at) = add(sum, *partial, &g[chunk(i)]) {
+                let at = chunk(i).start + at;
+                return Ok(Some((slice * 1024 * CHUNK + at, g[at])));
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// Multiplies all gradients by what [`Clip::bounds`] gives, where no optimizer does it on its way.
 pub fn apply(exec: &Exec, params: &Params, g: &mut [f32], (factor, limit): (f64, f64)) -> Result<()> {
     params.check("the buffer of gradients", g.len())?;
     each(exec, params, g, |g| exec.kernels.clamp(g, factor as f32, limit as f32))
+}
+
+/// The same for a tensor that lies alone.
+pub fn apply_one(exec: &Exec, g: &mut [f32], (factor, limit): (f64, f64)) -> Result<()> {
+    pieces(exec, g, |g| exec.kernels.clamp(g, factor as f32, limit as f32))
+}
+
+/// Makes the gradients of a tensor that lies alone 0.
+pub fn zero_one(exec: &Exec, g: &mut [f32]) -> Result<()> {
+    pieces(exec, g, |g| g.fill(0.0))
 }
 
 /// Makes all gradients 0.
@@ -133,4 +176,10 @@ fn each(exec: &Exec, params: &Params, g: &mut [f32], f: impl Fn(&mut [f32]) + Sy
             f(unsafe { g.part(params.chunk(i).range) });
         }
     })
+}
+
+fn pieces(exec: &Exec, g: &mut [f32], f: impl Fn(&mut [f32]) + Sync) -> Result<()> {
+    let (len, g) = (g.len(), Shards::new(g));
+    // SAFETY: parts are disjoint.
+    exec.pool.split(len, CHUNK, |part| f(unsafe { g.part(part) }))
 }

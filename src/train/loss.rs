@@ -42,10 +42,26 @@ pub fn mse_need(len: usize) -> Need {
 /// The squared differences of predictions and targets, summed or averaged over all elements; of none, 0.
 pub fn mse(exec: &Exec, frame: &mut Frame, p: &[f32], t: &[f32], reduction: Reduction) -> Result<f64> {
     same("predictions", p.len(), "targets", t.len())?;
-    let chunks = p.len().div_ceil(CHUNK);
-    let partials: &mut [f32] = frame.sub().take(chunks)?;
+    let mut sum = 0.0;
+    add_squares(exec, frame.sub().take(p.len().div_ceil(CHUNK))?, (p, t), &mut sum)?;
+    Ok(reduce(sum, p.len(), reduction))
+}
+
+/// The same with the same bits, without a frame: in slices whose partial sums are few.
+pub fn mse_sliced(exec: &Exec, p: &[f32], t: &[f32], reduction: Reduction) -> Result<f64> {
+    same("predictions", p.len(), "targets", t.len())?;
+    let (mut sum, mut partials) = (0.0, [0.0; 1024]);
+    let slice = partials.len() * CHUNK;
+    for (p, t) in p.chunks(slice).zip(t.chunks(slice)) {
+        add_squares(exec, &mut partials[..p.len().div_ceil(CHUNK)], (p, t), &mut sum)?;
+    }
+    Ok(reduce(sum, p.len(), reduction))
+}
+
+/// Adds the squared differences, a partial sum for each chunk.
+fn add_squares(exec: &Exec, partials: &mut [f32], (p, t): (&[f32], &[f32]), sum: &mut f64) -> Result<()> {
     let shards = Shards::new(partials);
-    exec.pool.split(chunks, 1, |part| {
+    exec.pool.split(p.len().div_ceil(CHUNK), 1, |part| {
         for i in part {
             let range = i * CHUNK..p.len().min((i + 1) * CHUNK);
             // SAFETY: each chunk is one thread's.
@@ -53,11 +69,15 @@ pub fn mse(exec: &Exec, frame: &mut Frame, p: &[f32], t: &[f32], reduction: Redu
             partial[0] = exec.kernels.mse(&p[range.clone()], &t[range]);
         }
     })?;
-    let sum: f64 = partials.iter().map(|x| f64::from(*x)).sum();
-    Ok(match reduction {
-        Reduction::Mean => sum / p.len().max(1) as f64,
+    partials.iter().for_each(|partial| *sum += f64::from(*partial));
+    Ok(())
+}
+
+fn reduce(sum: f64, len: usize, reduction: Reduction) -> f64 {
+    match reduction {
+        Reduction::Mean => sum / len.max(1) as f64,
         Reduction::Sum => sum,
-    })
+    }
 }
 
 /// The gradient of [`mse`] by the predictions, to `g`: `2 (p - t)`, for the mean over the number of elements.

@@ -40,7 +40,8 @@ pub enum Method {
 }
 
 impl Method {
-    pub(super) fn check(&self) -> Result<()> {
+    /// `InvalidArgument` for numbers out of range.
+    pub fn check(&self) -> Result<()> {
         match *self {
             Method::Sgd { momentum, nesterov } => {
                 below_one("the momentum", momentum)?;
@@ -84,7 +85,8 @@ impl Group {
         [Group { decay, ..Group::default() }, Group::default()]
     }
 
-    pub(super) fn check(&self) -> Result<()> {
+    /// `InvalidArgument` for numbers out of range.
+    pub fn check(&self) -> Result<()> {
         not_negative("the factor of a group's learning rate", self.rate)?;
         not_negative("the weight decay", self.decay)?;
         not_negative("the factor of the L1 penalty", self.l1)

@@ -14,6 +14,7 @@ pub mod export;
 pub mod init;
 pub mod loss;
 mod method;
+mod moments;
 pub mod optim;
 pub mod params;
 pub mod run;

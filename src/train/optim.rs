@@ -5,14 +5,13 @@
 
 use super::clip::{self, Clip, Fault};
 use super::method::{Step, step_of};
+use super::moments::{self, Moments};
 use super::not_negative;
-use super::params::{Params, UNIT};
+use super::params::{Param, Params, UNIT};
 use crate::error::{Result, fail, try_vec};
 use crate::memory::{Frame, Need, Region};
 use crate::ops::Exec;
 use crate::threads::Shards;
-use qorus_kernels::Kernels;
-use qorus_kernels::dynamic::BLOCK;
 use std::ops::Range;
 
 pub use super::method::{Betas, Group, Method};
@@ -44,12 +43,7 @@ pub struct Optimizer {
 impl Optimizer {
     /// Bytes of the state: exactly what [`Optimizer::new`] reserves for it.
     pub fn need(method: &Method, params: &Params) -> Need {
-        let (n, need) = (params.elements(), Need::new());
-        match *method {
-            Method::Sgd { momentum, .. } => need.take::<f32>(if momentum > 0.0 { n } else { 0 }),
-            Method::Adam(_) | Method::AdamW(_) => need.take::<f32>(n).take::<f32>(n),
-            Method::AdamW8(_) => need.take::<u8>(n).take::<u8>(n).take::<f32>(n / BLOCK * 2),
-        }
+        moments::need(method, params.elements())
     }
 
     /// What [`Optimizer::step`] takes from its frame.
@@ -86,13 +80,19 @@ impl Optimizer {
     /// Other numbers for the method: `InvalidArgument` when they are out of range, `State` for another method, or a momentum
     /// for which nothing was reserved.
     pub fn set_method(&mut self, method: Method) -> Result<()> {
+        self.check_method(&method)?;
+        self.method = method;
+        Ok(())
+    }
+
+    /// Whether [`Optimizer::set_method`] would take it.
+    pub fn check_method(&self, method: &Method) -> Result<()> {
         method.check()?;
-        if std::mem::discriminant(&method) != std::mem::discriminant(&self.method)
-            || Optimizer::need(&method, &self.params) != Optimizer::need(&self.method, &self.params)
+        if std::mem::discriminant(method) != std::mem::discriminant(&self.method)
+            || Optimizer::need(method, &self.params) != Optimizer::need(&self.method, &self.params)
         {
             fail!(State, "this optimizer was made for {:?}: its state is none for {method:?}", self.method);
         }
-        self.method = method;
         Ok(())
     }
 
@@ -173,7 +173,7 @@ impl Optimizer {
         }
         let (params, steps, method) = (&self.params, &self.steps, self.method);
         self.state.with_frame(|frame| {
-            let (state, w, g) = (State::take(frame, &method, params.elements())?, Shards::new(w), Shards::new(g));
+            let (state, w, g) = (Moments::take(frame, &method, params.elements())?, Shards::new(w), Shards::new(g));
             exec.pool.split(params.chunks(), 1, |part| {
                 for i in part {
                     let chunk = params.chunk(i);
@@ -189,7 +189,17 @@ impl Optimizer {
         Ok(())
     }
 
-    /// A step of one tensor, whose weights and gradients lie elsewhere; the gradients are only read.
+    /// As [`Optimizer::step`] for one tensor alone, whose weights and gradients lie elsewhere; the gradients are only read.
+    pub fn step_one(&mut self, exec: &Exec, index: usize, (w, g): (&mut [f32], &[f32]), rate: f64) -> Result<Outcome> {
+        let mut squares = 0.0;
+        if let Some((element, value)) = clip::add_squares(exec, g, &mut squares)? {
+            return Ok(Outcome::Faulty(Fault { param: index, element, value }));
+        }
+        self.update_one(exec, index, (w, g), rate, (1.0, f64::INFINITY))?;
+        Ok(Outcome::Taken { norm: squares.sqrt() })
+    }
+
+    /// The second pass of [`Optimizer::step_one`] alone: the gradients must be numbers.
     pub fn update_one(
         &mut self,
         exec: &Exec,
@@ -201,9 +211,7 @@ impl Optimizer {
         /// Elements copied at once: whole blocks.
         const PIECE: usize = 4 * UNIT;
         not_negative("the learning rate", rate)?;
-        let Some(param) = self.params.list().get(index) else {
-            fail!(InvalidArgument, "tensor {index} of {}: count from 0", self.params.list().len());
-        };
+        let param = self.param(index)?;
         let range = param.range.clone();
         if w.len() != range.len() || g.len() != range.len() {
             let (name, n) = (&param.name, range.len());
@@ -212,7 +220,7 @@ impl Optimizer {
         let step = step_of(&self.method, &self.groups[param.group], self.taken[index], rate, bounds);
         let (elements, method) = (self.params.elements(), self.method);
         self.state.with_frame(|frame| {
-            let (state, w) = (State::take(frame, &method, elements)?, Shards::new(w));
+            let (state, w) = (Moments::take(frame, &method, elements)?, Shards::new(w));
             exec.pool.split(range.len(), super::params::CHUNK, |part| {
                 for at in part.clone().step_by(PIECE) {
                     let piece = at..part.end.min(at + PIECE);
@@ -230,51 +238,42 @@ impl Optimizer {
         self.taken[index] += 1;
         Ok(())
     }
-}
 
-/// The moments, to be written in disjoint parts.
-enum State<'a> {
-    None,
-    One(Shards<'a, f32>),
-    Two(Shards<'a, f32>, Shards<'a, f32>),
-    Codes(Shards<'a, u8>, Shards<'a, u8>, Shards<'a, f32>),
-}
-
-impl<'a> State<'a> {
-    /// As [`Optimizer::need`] has it.
-    fn take(frame: &mut Frame<'a>, method: &Method, n: usize) -> Result<State<'a>> {
-        Ok(match *method {
-            Method::Sgd { momentum, .. } if momentum > 0.0 => State::One(Shards::new(frame.take(n)?)),
-            Method::Sgd { .. } => State::None,
-            Method::Adam(_) | Method::AdamW(_) => State::Two(Shards::new(frame.take(n)?), Shards::new(frame.take(n)?)),
-            Method::AdamW8(_) => {
-                let (m, v) = (Shards::new(frame.take(n)?), Shards::new(frame.take(n)?));
-                State::Codes(m, v, Shards::new(frame.take(n / BLOCK * 2)?))
-            }
-        })
+    /// Copies the first (`number` 0) or second (1) moments of a tensor to `out`. `State` when the method has no such.
+    pub fn moments(&mut self, index: usize, number: usize, out: &mut [f32]) -> Result<()> {
+        let at = self.moments_at(index, out.len())?;
+        let (method, n) = (self.method, self.params.elements());
+        self.state.with_frame(|frame| Moments::take(frame, &method, n)?.read(number, at, out))
     }
 
-    /// Applies a step to the elements `at`, which begin at a whole block.
-    ///
-    /// # Safety
-    /// Ranges in use at the same time must be disjoint.
-    unsafe fn apply(&self, kernels: &Kernels, step: &Step, w: &mut [f32], g: &mut [f32], at: Range<usize>) {
-        // SAFETY: the caller's promise; blocks belong to the range that holds their first element.
-        unsafe {
-            match (self, step) {
-                (State::None, Step::Sgd(step)) => kernels.sgd(w, g, &mut [], step),
-                (State::One(b), Step::Sgd(step)) => kernels.sgd(w, g, b.part(at), step),
-                (State::Two(m, v), Step::Adam(step)) => kernels.adam(w, g, m.part(at.clone()), v.part(at), step),
-                (State::Codes(m, v, scales), Step::Adam(step)) => {
-                    let blocks = at.start / BLOCK * 2..at.end.div_ceil(BLOCK) * 2;
-                    kernels.adam8(w, g, (m.part(at.clone()), v.part(at), scales.part(blocks)), step);
-                }
-                (State::None | State::One(_), Step::Adam(_)) | (State::Two(..) | State::Codes(..), Step::Sgd(_)) => {
-                    unreachable!("the state is that of the method")
-                }
-            }
+    /// Replaces the first or second moments of a tensor. `State` when the method has no such; `InvalidArgument` for a number that is
+    /// not finite, and for a second moment below 0.
+    pub fn set_moments(&mut self, index: usize, number: usize, from: &[f32]) -> Result<()> {
+        let at = self.moments_at(index, from.len())?;
+        let least = if number == 1 { 0.0 } else { f32::MIN };
+        if let Some(i) = from.iter().position(|x| !(least..=f32::MAX).contains(x)) {
+            fail!(
+                InvalidArgument,
+                "moment {} at element {i} cannot be: it is not finite, or a square below 0",
+                from[i]
+            );
+        }
+        let (method, n) = (self.method, self.params.elements());
+        self.state.with_frame(|frame| Moments::take(frame, &method, n)?.write(number, at, from))
+    }
+
+    fn moments_at(&self, index: usize, len: usize) -> Result<Range<usize>> {
+        let param = self.param(index)?;
+        if len != param.range.len() {
+            fail!(Shape, "{} has {} elements, its moments here {len}", param.name, param.range.len());
+        }
+        Ok(param.range.clone())
+    }
+
+    fn param(&self, index: usize) -> Result<&Param> {
+        match self.params.list().get(index) {
+            Some(param) => Ok(param),
+            None => fail!(InvalidArgument, "tensor {index} of {}: count from 0", self.params.list().len()),
         }
     }
 }
-
-const _: () = assert!(UNIT.is_multiple_of(BLOCK) && super::params::CHUNK.is_multiple_of(UNIT));

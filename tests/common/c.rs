@@ -23,16 +23,19 @@ pub fn library() -> PathBuf {
     let exe = std::env::current_exe().unwrap();
     let beside = exe.parent().unwrap().join("libqorus.so");
     // Cargo gives the library one name for all sets of features, so a build without `capi` may have come in between.
-    let has_abi =
-        |path: &Path| std::fs::read(path).is_ok_and(|bytes| bytes.windows(14).any(|w| w == b"\0q_abi_version"));
+    let (name, features) = match cfg!(feature = "train") {
+        false => (&b"\0q_abi_version"[..], "capi"),
+        true => (&b"\0q_optimizer_step"[..], "capi,train"),
+    };
+    let has_abi = |path: &Path| std::fs::read(path).is_ok_and(|bytes| bytes.windows(name.len()).any(|w| w == name));
     if has_abi(&beside) {
         return beside;
     }
-    let target = root("target/capi");
+    let target = root("target").join(features.replace(',', "-"));
     let cargo = std::env::var_os("CARGO").unwrap_or("cargo".into());
-    let args = ["build", "--features", "capi", "--target-dir"];
+    let args = ["build", "--features", features, "--target-dir"];
     let built = Command::new(cargo).current_dir(root("")).args(args).arg(&target).status().unwrap();
-    assert!(built.success(), "the library with the feature capi could not be built");
+    assert!(built.success(), "the library with the features {features} could not be built");
     let library = target.join("debug/libqorus.so");
     assert!(has_abi(&library), "{} has no C ABI", library.display());
     library
@@ -61,6 +64,7 @@ pub fn compile(dir: &Path, source: &str, extra: &[&str]) -> Option<PathBuf> {
     let program = dir.join(source.file_stem().unwrap());
     let mut command = Command::new(compiler);
     command.arg(if cpp { "-std=c++17" } else { "-std=c99" }).args(["-Wall", "-Wextra", "-pedantic", "-Werror"]);
+    command.args(if cfg!(feature = "train") { &["-DQ_ENABLE_TRAINING"][..] } else { &[] });
     command.args(["-O1", "-g"]).args(extra).arg(&source).arg("-I").arg(root("include"));
     command.arg("-o").arg(&program).arg("-L").arg(dir).args(["-lqorus", "-lpthread", "-lm"]);
     let built = command.output().unwrap();

@@ -1,0 +1,96 @@
+//! Nothing allocates in a host's own step of training: losses, gradients, clipping, optimizers of tensors that are bound.
+
+#[path = "common/abi.rs"]
+mod abi;
+
+use abi::{Host, floats, floats_mut, ints, ok};
+use qorus::Isa;
+use qorus::ffi::train::clip::{q_grad_clip_norm, q_grad_clip_value};
+use qorus::ffi::train::loss::*;
+use qorus::ffi::train::optimizer::*;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::ptr::{null, null_mut};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+struct Counting;
+
+static ON: AtomicBool = AtomicBool::new(false);
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: the system's allocator, with a counter.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        COUNT.fetch_add(usize::from(ON.load(Ordering::Relaxed)), Ordering::Relaxed);
+        // SAFETY: the caller's promises.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promises.
+        unsafe { System.dealloc(ptr, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Allocations of the process during `f`.
+fn allocations<R>(f: impl FnOnce() -> R) -> (usize, R) {
+    COUNT.store(0, Ordering::Relaxed);
+    ON.store(true, Ordering::Relaxed);
+    let result = f();
+    ON.store(false, Ordering::Relaxed);
+    (COUNT.load(Ordering::Relaxed), result)
+}
+
+// One test: others would allocate meanwhile.
+#[test]
+fn a_step_of_a_host_allocates_nothing() {
+    // The harness, on a thread of its own, is done with what it does after it has started a test.
+    while allocations(|| std::thread::sleep(std::time::Duration::from_millis(50))).0 > 0 {}
+    assert_eq!(allocations(|| Vec::<u8>::with_capacity(1)).0, 1, "the counter counts nothing");
+    let (x, y, mut g, mut w) = (vec![0.5; 40_000], vec![0.25; 40_000], vec![0.1; 40_000], vec![1.0; 40_000]);
+    let classes: Vec<i32> = (0..40).collect();
+    let dims = [40, 1000];
+    let (p, t, ids) = (floats(&x, &dims), floats(&y, &dims), ints(&classes, &[40]));
+    let (mut gt, mut wt) = (floats_mut(&mut g, &dims), floats_mut(&mut w, &dims));
+    for threads in [1, 3] {
+        let host = Host::new(threads, Isa::detect());
+        for (kind, bits, momentum) in [(0, 32, 0.0), (0, 32, 0.9), (1, 32, 0.0), (2, 32, 0.0), (2, 8, 0.0)] {
+            // SAFETY: arguments as the header asks for.
+            unsafe {
+                let mut params = std::mem::zeroed::<q_optimizer_params>();
+                ok(q_optimizer_params_init(&mut params, size_of_val(&params)));
+                (params.r#type, params.moment_bits, params.momentum) = (kind, bits, momentum);
+                let mut optimizer = null_mut();
+                ok(q_optimizer_create_with(host.context, &params, &mut optimizer));
+                ok(q_optimizer_bind(optimizer, &wt, &gt, 1, 0));
+                let mut loss_params = std::mem::zeroed::<q_loss_params>();
+                ok(q_loss_params_init(&mut loss_params, size_of_val(&loss_params)));
+                loss_params.runtime = host.runtime;
+                let (mut loss, mut step) = (0.0, 0);
+                // The first use of a level finds out which kernels there are.
+                ok(q_loss_mse(&p, &t, &mut loss));
+                q_loss_mse_avx2(&p, &t, &mut loss);
+                let (count, ()) = allocations(|| {
+                    for _ in 0..3 {
+                        ok(q_loss_mse(&p, &t, &mut loss));
+                        ok(q_loss_crossentropy(&p, &ids, &mut loss));
+                        ok(q_loss_crossentropy_grad(&p, &ids, &mut gt));
+                        ok(q_loss_mse_grad(&p, &t, &mut gt));
+                        ok(q_loss_compute(&loss_params, &p, &ids, &mut gt, null_mut(), 0));
+                        ok(q_grad_clip_norm(host.runtime, &gt, 1, 1.0, &mut loss));
+                        ok(q_grad_clip_value(null(), &gt, 1, 0.5));
+                        ok(q_optimizer_set_learning_rate(optimizer, 0.1));
+                        ok(q_optimizer_step(optimizer, &mut wt, &gt));
+                        ok(q_optimizer_get_step(optimizer, &wt, &mut step));
+                        q_optimizer_zero_grad(optimizer);
+                    }
+                });
+                assert_eq!(count, 0, "type {kind}, {bits} bits, {threads} threads");
+                assert_eq!(step, 3);
+                q_optimizer_free(optimizer);
+            }
+        }
+    }
+}
