@@ -69,6 +69,7 @@ impl Layer {
     pub fn kind(&self) -> &'static str {
         match self {
             Layer::Embedding(_) => "embedding",
+            Layer::Features(_) => "features",
             Layer::Norm(_) => "norm",
             Layer::Linear(_) => "linear",
             Layer::Activation(_) => "activation",

@@ -351,7 +351,7 @@ impl Hand {
             return Ok(index);
         }
         let rope = Rope::plain(v.style, v.dim, v.base, v.scale);
-        if v.base.is_nan() || v.base <= 0.0 || rope.check().is_err() {
+        if !v.base.is_finite() || v.base <= 0.0 || rope.check().is_err() {
             fail!(InvalidArgument, "a rotary embedding of base {} and scale {}", v.base, v.scale);
         }
         push(&mut self.ropes, *v, "a rotary embedding")?;
