@@ -52,7 +52,13 @@ impl Given {
     fn new(graph: &Graph, lens: &[u32]) -> Given {
         let rows = lens.iter().sum::<u32>();
         let tokens = (0..rows).map(|i| (i * 7 + 3) % (graph.vocab() as u32).max(1) / 2).collect();
-        Given { tokens, x: numbers(rows as usize * graph.in_width, 1.5, 11), lens: lens.to_vec() }
+        let mut x = numbers(rows as usize * graph.in_width, 1.5, 11);
+        if let Some(Layer::Features(l)) = graph.layers.first() {
+            for (i, x) in x.chunks_mut(graph.in_width).enumerate() {
+                x[l.numbers..].iter_mut().zip(&l.tables).for_each(|(x, table)| *x = (i * 5 % table.rows) as f32);
+            }
+        }
+        Given { tokens, x, lens: lens.to_vec() }
     }
 
     fn input(&self) -> Input<'_> {
@@ -231,6 +237,47 @@ fn simple_layers() {
             };
             check("dropout", dropped, lens, BOUND);
         }
+    }
+}
+
+#[test]
+fn features() {
+    for (numbers, tables, lens) in
+        [(3, &[(2, 1)][..], &[4u32][..]), (0, &[(7, 5), (3, 2), (9, 17)], &[20, 3]), (5, &[], &[3])]
+    {
+        let made: Vec<Made> = (0..).zip(tables).map(|(i, (rows, cols))| Made::new(*rows, *cols, i)).collect();
+        let wide = numbers + tables.iter().map(|t| t.1).sum::<usize>();
+        let (up, out) = (Made::new(6, wide, 50), Made::new(2, 6, 51));
+        let build = || {
+            hand(|b| {
+                b.rows(numbers + tables.len()).unwrap();
+                b.features(&made.iter().map(Made::w).collect::<Vec<_>>()).unwrap();
+                assert_eq!(b.width(), wide);
+                b.linear(&up.biased()).unwrap();
+                b.activation(Activation::Silu).unwrap();
+                b.linear(&out.biased()).unwrap();
+            })
+        };
+        check("features", build, lens, BOUND);
+    }
+    // Indices that no table has.
+    let made = Made::new(3, 4, 1);
+    let build = || {
+        hand(|b| {
+            assert_eq!(b.features(&[made.w()]).unwrap_err().code(), qorus::Code::State);
+            b.rows(2).unwrap();
+            assert_eq!(b.features(&[made.w(), made.w(), made.w()]).unwrap_err().code(), qorus::Code::Shape);
+            b.features(&[made.w()]).unwrap()
+        })
+    };
+    for bad in [3.0, -1.0, 0.5, f32::NAN, f32::INFINITY] {
+        let mut lesson = Lesson::new(1, Isa::Scalar, build(), |_| true);
+        lesson.in_pass(&Input { tokens: &[], x: &[], lens: &[2] }, |pass, frame, layers, _| {
+            let (x, mut y) = ([1.5, 2.0, 0.5, bad], [0.0; 10]);
+            let s = pass.sizes(2);
+            let e = train::sequence_forward_train(layers.0, pass, frame, s, &x, 2, &mut y, &mut []).unwrap_err();
+            assert!(e.code() == qorus::Code::InvalidArgument && e.message().starts_with("row 1, category 0"), "{e}");
+        });
     }
 }
 

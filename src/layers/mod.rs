@@ -8,6 +8,7 @@ pub mod activation;
 pub mod attention;
 pub mod dropout;
 pub mod embedding;
+pub mod features;
 pub mod ffn;
 pub mod linear;
 pub mod moe;
@@ -23,6 +24,7 @@ pub use activation::{Scale, Softcap};
 pub use attention::Attention;
 pub use dropout::Dropout;
 pub use embedding::Embedding;
+pub use features::Features;
 pub use ffn::{Ffn, FfnKind};
 pub use linear::Linear;
 pub use moe::Moe;
@@ -42,6 +44,8 @@ use crate::ops::rope::RopeStyle;
 pub enum Layer {
     /// Token ids to rows; only as the first layer.
     Embedding(Embedding),
+    /// Numbers and category indices to rows of numbers and embeddings.
+    Features(Features),
     /// RMSNorm or LayerNorm.
     Norm(Norm),
     /// A matrix product.
@@ -126,6 +130,7 @@ impl Layer {
     pub fn out_width(&self, width: usize) -> usize {
         match self {
             Layer::Embedding(l) => l.width(),
+            Layer::Features(l) => l.out_width(),
             Layer::Linear(l) => l.out_width(),
             Layer::Attention(l) => l.out_width(),
             Layer::Ffn(l) => l.out_width(),
@@ -177,6 +182,7 @@ impl Layer {
         run.exec.check_cancel()?;
         match self {
             Layer::Embedding(l) => l.forward(run, y),
+            Layer::Features(l) => l.forward(run, x, y),
             Layer::Norm(l) => l.forward(run, x, y),
             Layer::Linear(l) => l.forward(run, frame, x, y),
             Layer::Activation(act) => crate::ops::activation::activation(&run.exec, *act, x, width, y),

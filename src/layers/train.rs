@@ -69,6 +69,7 @@ impl Layer {
     pub fn kind(&self) -> &'static str {
         match self {
             Layer::Embedding(_) => "embedding",
+            Layer::Features(_) => "features",
             Layer::Norm(_) => "norm",
             Layer::Linear(_) => "linear",
             Layer::Activation(_) => "activation",
@@ -86,6 +87,7 @@ impl Layer {
     pub fn params(&self, f: &mut dyn FnMut(Param)) {
         match self {
             Layer::Embedding(l) => f(Param::Matrix(l.table)),
+            Layer::Features(l) => l.params(f),
             Layer::Norm(l) => l.params(f),
             Layer::Linear(l) => l.params(f),
             Layer::Attention(l) => l.params(f),
@@ -158,6 +160,7 @@ impl Layer {
         run.exec.check_cancel()?;
         match self {
             Layer::Embedding(l) => l.forward(run, y),
+            Layer::Features(l) => l.forward(run, x, y),
             Layer::Norm(l) => l.forward(run, x, y),
             Layer::Linear(l) => l.forward_train(pass, frame, x, y),
             Layer::Activation(act) => crate::ops::activation::activation(&run.exec, *act, x, width, y),
@@ -189,6 +192,7 @@ impl Layer {
         exec.check_cancel()?;
         match self {
             Layer::Embedding(l) => l.backward(pass, dy, grads),
+            Layer::Features(l) => l.backward(pass, x, dy, dx, grads),
             Layer::Norm(l) => l.backward(pass, frame, x, dy, dx, grads),
             Layer::Linear(l) => l.backward(pass, frame, x, dy, dx, grads),
             Layer::Attention(l) => l.backward(pass, frame, x, dy, dx, cache, grads),

@@ -36,6 +36,19 @@ impl<'g> Builder<'g> {
         self.graph.ctx_train = ctx;
     }
 
+    /// Says the width of the rows that go in; 0 when tokens do.
+    pub fn set_in_width(&mut self, width: usize) {
+        self.graph.in_width = width;
+    }
+
+    /// The index of a rotary embedding like this one, which is appended when there is none.
+    pub fn shared_rope(&mut self, rope: Rope) -> usize {
+        match self.graph.ropes.iter().position(|known| *known == rope) {
+            Some(index) => index,
+            None => self.rope(rope),
+        }
+    }
+
     /// Appends a rotary embedding; its index.
     pub fn rope(&mut self, rope: Rope) -> usize {
         self.graph.ropes.push(rope);
@@ -117,6 +130,23 @@ impl<'g> Builder<'g> {
     pub fn matrices(&self, name: &str, experts: usize, rows: usize, cols: usize) -> Result<Weight> {
         match self.matrices_opt(name, experts, rows, cols)? {
             Some(w) => Ok(w),
+            None => self.missing(name),
+        }
+    }
+
+    /// A matrix of any shape that must be there, with 1 to `max` rows and columns.
+    pub fn any_matrix(&self, name: &str, max: usize) -> Result<Weight> {
+        match self.find(name) {
+            Some((_, info)) if info.dims[..2].iter().all(|d| (1..=max as u64).contains(d)) => {
+                self.matrix(name, info.dims[1] as usize, info.dims[0] as usize)
+            }
+            Some((_, info)) => fail!(
+                Format,
+                "{}: tensor {name} is [{}][{}], expected 1 to {max} of each",
+                self.gguf.name(),
+                info.dims[1],
+                info.dims[0]
+            ),
             None => self.missing(name),
         }
     }

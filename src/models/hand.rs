@@ -6,7 +6,8 @@ use crate::error::{Code, Error, Result, fail, try_vec};
 use crate::layers::norm::NormKind;
 use crate::layers::param::{Owned, Store, Tensors};
 use crate::layers::{
-    Attention, Dropout, Embedding, Ffn, FfnKind, Layer, Linear, Norm, Residual, Scale, Softcap, Vector, Weight,
+    Attention, Dropout, Embedding, Features, Ffn, FfnKind, Layer, Linear, Norm, Residual, Scale, Softcap, Vector,
+    Weight,
 };
 use crate::ops::activation::Activation;
 use crate::ops::attend::AttendParams;
@@ -248,6 +249,27 @@ impl Hand {
         Ok(())
     }
 
+    /// Rows of a table: the first elements are numbers, the others indices of categories, one for each of `tables`, of which a row
+    /// `[categories][width]` takes the index's place. `tables` are in the order of the elements.
+    pub fn features(&mut self, tables: &[Values]) -> Result<()> {
+        let width = self.ready()?;
+        let Some(numbers) = width.checked_sub(tables.len()) else {
+            fail!(Shape, "{} categories in rows of {width} elements", tables.len());
+        };
+        let wide = tables.iter().fold(numbers, |sum, table| sum.saturating_add(table.cols));
+        if wide > MAX || wide == 0 {
+            fail!(Shape, "features of {wide} elements: give 1 to {MAX}");
+        }
+        self.whole(|b| {
+            let mut weights = try_vec(tables.len(), "tables of categories")?;
+            for table in tables {
+                // Whole numbers up to 2^24 are exact in f32.
+                weights.push(b.matrix("the categories' table", table, "dequantize")?);
+            }
+            b.add(Layer::Features(Features { numbers, tables: weights }), wide)
+        })
+    }
+
     /// y = x w^T + b
     pub fn linear(&mut self, v: &LinearValues) -> Result<()> {
         let width = self.ready()?;
@@ -329,7 +351,7 @@ impl Hand {
             return Ok(index);
         }
         let rope = Rope::plain(v.style, v.dim, v.base, v.scale);
-        if v.base.is_nan() || v.base <= 0.0 || rope.check().is_err() {
+        if !v.base.is_finite() || v.base <= 0.0 || rope.check().is_err() {
             fail!(InvalidArgument, "a rotary embedding of base {} and scale {}", v.base, v.scale);
         }
         push(&mut self.ropes, *v, "a rotary embedding")?;

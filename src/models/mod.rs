@@ -7,6 +7,7 @@ pub mod graph;
 pub mod hand;
 pub mod llama;
 pub mod phi;
+pub mod qorus;
 pub mod qwen;
 pub mod rope;
 #[cfg(feature = "train")]
@@ -32,10 +33,11 @@ impl Graph {
             "phi3" => phi::phi3,
             "gemma2" => gemma::gemma2,
             "gemma3" => gemma::gemma3,
+            "qorus" => qorus::qorus,
             _ => fail!(
                 Unsupported,
-                "{}: architecture {arch:?} is not known; llama, qwen2, qwen2moe, qwen3, qwen3moe, phi3, gemma2 and \
-                 gemma3 are",
+                "{}: architecture {arch:?} is not known; llama, qwen2, qwen2moe, qwen3, qwen3moe, phi3, gemma2, \
+                 gemma3 and qorus are",
                 gguf.name()
             ),
         };

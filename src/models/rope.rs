@@ -10,12 +10,14 @@ use crate::ops::attend::Place;
 use crate::ops::rope::RopeStyle;
 
 /// One rotary embedding: pair i of a head turns by `position * freqs[i]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Rope {
     /// Which elements pair.
     pub style: RopeStyle,
     /// Radians per position, a pair each.
     freqs: Vec<f64>,
+    /// Base and factor, where the frequencies follow from these alone.
+    formula: Option<(f64, f64)>,
     /// Those of contexts longer than this many positions (LongRoPE, arXiv 2402.13753).
     long: Option<(usize, Vec<f64>)>,
     /// Factor of cosines and sines (YaRN's attention temperature).
@@ -26,7 +28,7 @@ impl Rope {
     /// `base^(-2i/dim) * scale` for each of the `dim / 2` pairs.
     pub fn plain(style: RopeStyle, dim: usize, base: f64, scale: f64) -> Rope {
         let freqs = (0..dim / 2).map(|i| base.powf(-2.0 * i as f64 / dim as f64) * scale).collect();
-        Rope { style, freqs, long: None, magnitude: 1.0 }
+        Rope { style, freqs, formula: Some((base, scale)), long: None, magnitude: 1.0 }
     }
 
     /// As the file's `rope.*` keys and tensors say, for heads of `head_dim` elements. `base` serves where
@@ -70,6 +72,8 @@ impl Rope {
             _ => fail!(Unsupported, "{name}: rope scaling {kind:?} is not known; none, linear, yarn and longrope are"),
         };
         rope.magnitude *= magnitude;
+        // Files of other architectures say all this themselves.
+        rope.formula = None;
         let plain = rope.freqs.clone();
         if let Some(factors) = factors(b, "rope_freqs.weight", dim)? {
             divide(&mut rope.freqs, &factors);
@@ -98,6 +102,11 @@ impl Rope {
             *freq = *freq / factor * ramp + *freq * (1.0 - ramp);
         }
         rope
+    }
+
+    /// Base of the frequencies and factor of the positions, where the frequencies follow from these alone.
+    pub fn formula(&self) -> Option<(f64, f64)> {
+        self.formula
     }
 
     /// Pairs that turn.

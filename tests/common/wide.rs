@@ -59,6 +59,15 @@ impl<'a> Wide<'a> {
                 let (table, width) = (self.matrix(&l.table), l.width());
                 self.tokens.iter().flat_map(|&t| table[t as usize * width..][..width].to_vec()).collect()
             }
+            Layer::Features(l) => {
+                let row = |x: &[f64]| {
+                    let (numbers, indices) = x.split_at(l.numbers);
+                    let rows = l.tables.iter().zip(indices);
+                    let rows = rows.flat_map(|(t, i)| self.matrix(t)[i.round() as usize * t.cols..][..t.cols].to_vec());
+                    numbers.iter().copied().chain(rows).collect::<Vec<f64>>()
+                };
+                x.chunks(l.in_width()).flat_map(row).collect()
+            }
             Layer::Norm(l) => self.norm(l, &x),
             Layer::Linear(l) => self.linear(l, &x),
             Layer::Activation(act) => {
