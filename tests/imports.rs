@@ -25,7 +25,7 @@ const MAY: [(&str, &[&str]); 15] = [
 const GROUND: [&str; 5] = ["error", "rng", "memory", "threads", "tensor"];
 
 /// What the root of the crate names itself.
-const ROOT: [&str; 5] = ["Code", "Error", "Result", "Isa", "Type"];
+const ROOT: [&str; 6] = ["Code", "Error", "Result", "Isa", "Products", "Type"];
 
 fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(dir).unwrap() {

@@ -43,7 +43,7 @@ fn validation() -> HostFeed<impl FnMut(u64, &mut Slab) -> Result<bool>> {
 }
 
 fn trainer(model: &str, threads: usize, isa: Isa, change: impl FnOnce(&mut TrainerParams)) -> Trainer {
-    let mut params = TrainerParams { rows: 20, longest: 12, slice: 7, seed: 5, ..TrainerParams::default() };
+    let mut params = TrainerParams { rows: 20, longest: 12, passes: 2, slice: 7, seed: 5, ..TrainerParams::default() };
     change(&mut params);
     Trainer::new(&open(&reference(model), threads, isa), &params, |_| true).unwrap_or_else(|e| panic!("{e}"))
 }
@@ -260,7 +260,7 @@ fn run_alone(trainer: &mut Trainer, rules: &RunParams) {
 #[test]
 fn a_small_budget_and_bad_sizes_are_refused() {
     let model = open(&reference("llama.gguf"), 1, Isa::detect());
-    let params = TrainerParams { rows: 20, longest: 12, ..TrainerParams::default() };
+    let params = TrainerParams { rows: 20, longest: 12, passes: 2, ..TrainerParams::default() };
     let need = Trainer::new(&model, &params, |_| true).unwrap().reserved().total_without_mapped();
     let with = |budget| Trainer::new(&model, &TrainerParams { budget, ..params.clone() }, |_| true).map(drop);
     assert_eq!(with(need - 1).unwrap_err().code(), Code::Budget);
@@ -279,7 +279,7 @@ fn an_exported_model_is_the_trained_one() {
     use qorus::engine::{Context, ContextParams, Model};
     let dir = Dir::new("export");
     let model = open(&reference("llama.gguf"), 2, Isa::detect());
-    let params = TrainerParams { rows: 20, longest: 12, ..TrainerParams::default() };
+    let params = TrainerParams { rows: 20, longest: 12, passes: 2, ..TrainerParams::default() };
     let mut trainer = Trainer::new(&model, &params, |name| name != "token_embd.weight").unwrap();
     run(&mut trainer, &self::params(5), &mut Unwatched).unwrap();
     let path = dir.0.join("model.gguf");

@@ -6,7 +6,10 @@ use crate::output::{self, mib};
 use qorus::engine::generate::DEFAULT_LOOKUP;
 use qorus::engine::{ContextParams, plan};
 use qorus::gguf::Gguf;
+use qorus::memory::Plan;
 use qorus::models::Graph;
+use qorus::train::optim::{Betas, Method};
+use qorus::train::trainer::{self, TrainerParams};
 use serde_json::{Map, Value};
 use std::path::PathBuf;
 
@@ -15,15 +18,24 @@ pub struct Args {
     /// Positions of each sequence [default: as many as the model was trained for, at most 4096]
     #[arg(long, value_name = "N", value_parser = args::count())]
     ctx: Option<usize>,
-    /// Tokens that are computed together
-    #[arg(long, value_name = "N", default_value_t = ContextParams::default().n_batch, value_parser = args::count())]
-    batch: usize,
+    /// Tokens that are computed together [default: 256]; with --train, sequences of a pass [default: 1]
+    #[arg(long, value_name = "N", value_parser = args::count())]
+    batch: Option<usize>,
     /// Sequences
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = args::count())]
     seqs: usize,
     /// Tokens that are guessed at once, whose logits are kept; 0: none
     #[arg(long, value_name = "N", default_value_t = DEFAULT_LOOKUP, value_parser = args::ahead())]
     lookup: usize,
+    /// Plan for training: full trains every weight
+    #[arg(long, value_name = "WHAT", value_parser = ["full"])]
+    train: Option<String>,
+    /// The optimizer: adamw, adamw8 (moments of 8 bits), adam or sgd
+    #[arg(long, value_name = "NAME", requires = "train", default_value = "adamw", value_parser = ["adamw", "adamw8", "adam", "sgd"])]
+    optimizer: String,
+    /// Compute branches again in the backward pass rather than keep them
+    #[arg(long, requires = "train")]
+    recompute: bool,
     #[command(flatten)]
     kv: args::Kv,
     #[command(flatten)]
@@ -38,12 +50,31 @@ pub struct Args {
     model: PathBuf,
 }
 
+/// The plan of a trainer and the model it trains.
+fn training(args: &Args, gguf: &Gguf, graph: &Graph, base: Plan, threads: usize) -> Result<Plan> {
+    let longest = args.ctx.unwrap_or(if graph.ctx_train == 0 { 1024 } else { graph.ctx_train.min(4096) });
+    let betas = Betas::default();
+    let params = TrainerParams {
+        rows: longest.saturating_mul(args.batch.unwrap_or(1)),
+        longest,
+        recompute: args.recompute,
+        method: match args.optimizer.as_str() {
+            "adamw8" => Method::AdamW8(betas),
+            "adam" => Method::Adam(betas),
+            "sgd" => Method::Sgd { momentum: 0.0, nesterov: false },
+            _ => Method::AdamW(betas),
+        },
+        ..TrainerParams::default()
+    };
+    Ok(trainer::plan(graph, gguf.tensors().len(), base, &params, threads, |_| true)?)
+}
+
 pub fn main(args: Args) -> Result {
     let gguf = Gguf::open(&args.model)?;
     let graph = Graph::from_gguf(&gguf)?;
     let params = ContextParams {
         n_ctx: args.ctx.unwrap_or(0),
-        n_batch: args.batch,
+        n_batch: args.batch.unwrap_or(ContextParams::default().n_batch),
         n_seqs: args.seqs,
         n_outputs: args.seqs.max(args.lookup + 1),
         kv: args.kv.ty,
@@ -54,6 +85,7 @@ pub fn main(args: Args) -> Result {
         n => n,
     };
     let plan = plan(&gguf, &graph, &params, threads)?;
+    let plan = if args.train.is_some() { training(&args, &gguf, &graph, plan, threads)? } else { plan };
     let totals = [("total", plan.total()), ("total_without_mapped", plan.total_without_mapped())];
     let all = plan.classes().into_iter().chain(totals);
     if args.json {

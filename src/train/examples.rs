@@ -64,10 +64,11 @@ impl Slab {
         })
     }
 
-    /// Bytes in memory.
-    pub fn reserved(&self) -> usize {
-        4 * (self.tokens.len() + self.x.len() + self.targets.len() + self.values.len() + self.lens.len())
-            + 8 * self.places.len()
+    /// Bytes of memory for `rows` rows of a graph.
+    pub fn bytes(graph: &Graph, rows: usize, values: bool) -> usize {
+        let of_target = if values { graph.out_width() } else { 1 };
+        let of_row = graph.in_width.max(1).saturating_add(of_target).saturating_mul(4).saturating_add(12);
+        rows.saturating_mul(of_row)
     }
 
     /// The rows that are filled. Their sequences are counted from their places.

@@ -187,8 +187,9 @@ impl<'a> Run<'a> {
     ) -> Result<Run<'a>> {
         params.schedule.check()?;
         params.clip.check()?;
-        if params.accumulate == 0 || params.accumulate > 1 << 16 {
-            fail!(InvalidArgument, "{} passes for a step: give 1 to 65536", params.accumulate);
+        let planned = trainer.params().passes;
+        if params.accumulate == 0 || params.accumulate > planned {
+            fail!(InvalidArgument, "{} passes for a step: the trainer was made for 1 to {planned}", params.accumulate);
         }
         if params.keep == 0 {
             fail!(InvalidArgument, "0 checkpoints are to be kept: give at least 1");

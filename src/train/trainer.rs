@@ -4,7 +4,7 @@
 //! before; passes and steps allocate nothing.
 
 use super::clip::Clip;
-use super::examples::Examples;
+use super::examples::{Examples, Slab};
 use super::loss::{self, CrossEntropy, Logits, Targets, Total};
 use super::optim::{Group, Method, Optimizer, Outcome};
 use super::params::{Params as Slots, group_of};
@@ -59,6 +59,8 @@ pub struct TrainerParams {
     pub rows: usize,
     /// The most rows of a sequence.
     pub longest: usize,
+    /// Passes of a step, whose rows a run holds at once.
+    pub passes: usize,
     /// Rows whose logits are there at once; 0: as many as take 8 MB.
     pub slice: usize,
     /// Whether residual branches are computed again in the backward pass rather than kept.
@@ -80,6 +82,7 @@ impl Default for TrainerParams {
         TrainerParams {
             rows: 1024,
             longest: 1024,
+            passes: 1,
             slice: 0,
             recompute: false,
             objective: Objective::default(),
@@ -109,6 +112,8 @@ struct Layout {
     head: usize,
     work: Need,
     scratch: usize,
+    /// Bytes of a run's batches.
+    batches: usize,
 }
 
 impl Layout {
@@ -120,6 +125,8 @@ impl Layout {
                 "a pass of {rows} rows, sequences of {longest} at most: give 1 to 2^32 - 1, the first not less"
             );
         }
+        let values = matches!(params.objective, Objective::Values);
+        let batches = Slab::bytes(graph, rows, values).saturating_mul(params.passes);
         let end = graph.embedding_end();
         let (width, out) = (graph.width_at(end), graph.out_width());
         let near = (SLICE_BYTES / 4 / out.max(1)).clamp(32, 1024);
@@ -141,7 +148,17 @@ impl Layout {
             .sub(loss::mse_need(slice.saturating_mul(out)))
             .sub(sequence_backward_need(head, sizes(slice), width, 0, true));
         let work = work.sub(pass).sub(Optimizer::step_need(slots));
-        Ok(Layout { end, width, out, slice, cache, head: head_cache, work, scratch: graph.train_scratch(longest) })
+        Ok(Layout {
+            end,
+            width,
+            out,
+            slice,
+            cache,
+            head: head_cache,
+            work,
+            scratch: graph.train_scratch(longest),
+            batches,
+        })
     }
 
     fn plan(&self, trained: &Trained, slots: &Slots, method: &Method, threads: usize) -> Plan {
@@ -153,7 +170,7 @@ impl Layout {
             gradients: block,
             optimizer: Optimizer::need(method, slots).peak(),
             threads: (threads - 1) * threads::STACK_BYTES,
-            scratch: self.scratch.saturating_mul(threads),
+            scratch: self.scratch.saturating_mul(threads).saturating_add(self.batches),
             ..Plan::default()
         }
     }

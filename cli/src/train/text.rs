@@ -37,6 +37,7 @@ pub fn main(config: &Config, source: &str, begin: Begin, threads: usize, json: b
     let params = TrainerParams {
         rows: micro.saturating_mul(length),
         longest: length,
+        passes: accumulate,
         recompute: config.train.recompute,
         objective: Objective::Classes { smoothing: config.train.smoothing, weights: None },
         method: config.train.method(),

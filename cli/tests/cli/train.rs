@@ -196,3 +196,29 @@ fn other_data_and_a_full_disk_leave_the_checkpoint_alone() {
     );
     assert_eq!(qorus(&["train", "--resume", "--json", &path]).code, 0);
 }
+
+#[test]
+fn a_plan_of_training_says_what_each_choice_costs() {
+    let model = crate::model();
+    let plan = |more: &[&str]| {
+        qorus(&[&["plan", &model, "--json", "--train", "full", "--ctx", "32", "-t", "2"], more].concat()).json()
+    };
+    let bytes = |plan: &Value, class: &str| plan[class].as_u64().unwrap();
+    let (plain, recompute) = (plan(&[]), plan(&["--recompute"]));
+    let (eight, batch, sgd) =
+        (plan(&["--optimizer", "adamw8"]), plan(&["--batch", "4"]), plan(&["--optimizer", "sgd"]));
+    assert!(bytes(&recompute, "forward_cache") < bytes(&plain, "forward_cache"));
+    assert!(bytes(&eight, "optimizer") * 3 < bytes(&plain, "optimizer") && bytes(&sgd, "optimizer") == 0);
+    assert!(bytes(&batch, "forward_cache") > 3 * bytes(&plain, "forward_cache"));
+    assert_eq!(bytes(&plain, "gradients") * 2, bytes(&plain, "optimizer"));
+    // The bytes a trainer then reserves.
+    use qorus::engine::{Model, Runtime};
+    use qorus::train::{Trainer, TrainerParams};
+    let opened = Model::open(&Runtime::new(2, None).unwrap(), Path::new(&model)).unwrap();
+    let params = TrainerParams { rows: 32, longest: 32, ..TrainerParams::default() };
+    let reserved = Trainer::new(&opened, &params, |_| true).unwrap().reserved();
+    for (class, expected) in reserved.classes() {
+        assert_eq!(bytes(&plain, class), expected as u64, "{class}");
+    }
+    qorus(&["plan", &model, "--train", "full", "--budget", "1k"]).code.eq(&1).then_some(()).unwrap();
+}
