@@ -14,7 +14,8 @@ Usage: inference.py [-m MODEL]... [-t 1,2] [-r ROUNDS] [--isa avx2] [--tests LIS
 
 llama.cpp is the prebuilt library, called through ctypes with an F16 cache, its own choice of flash attention and of repacking, and a lasting
 thread pool; ik_llama.cpp is its own llama-bench (once as it is, once with run-time repacking). Qorus runs on the mapped file, and
-once more on a copy in memory (`--copy`), as peers that repack have one. Printed are medians of the
+once more on a copy in memory (`--copy`), as peers that repack have one. Each file is read from the disk once before the rounds, by Qorus;
+all engines that map it share that page cache. Printed are medians of the
 rounds, the best in brackets, and the ratio of Qorus on the mapped file to the faster of the peers (above 1: Qorus is better). Machines are noisy: look
 at the spread first.
 """
@@ -216,6 +217,10 @@ def main():
     print(f"| model | test | threads | {' | '.join(e.name for e in engines)} | ratio |\n|{' --- |' * (4 + len(engines))}", flush=True)
     results = []
     for path in args.models:
+        # From the disk anew, by Qorus: the page cache, which is everybody's, is then in the large folios that it asks for.
+        with open(path, "rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        engines[0].run("start", path, 1)
         for test in args.tests.split(","):
             if test == "repeat" and "SmolLM2" not in Path(path).name:
                 continue
