@@ -138,6 +138,15 @@ impl Bound {
         Ok(())
     }
 
+    /// The columns of categories in which cells hold some that were not learned, and how many cells.
+    pub fn unknown(&self) -> impl Iterator<Item = (&str, usize)> {
+        self.description.columns.iter().zip(&self.columns).filter_map(|(column, (at, indices))| {
+            let Cells::Texts { ids, .. } = &self.rows.columns.get(*at)?.1 else { return None };
+            let cells = ids.iter().filter(|id| indices.get(**id as usize) == Some(&UNKNOWN)).count();
+            (cells > 0).then_some((column.name.as_str(), cells))
+        })
+    }
+
     /// The class of that row; None without a target, or where it is a number.
     pub fn class(&self, row: usize) -> Option<u32> {
         let (at, classes) = self.target.as_ref()?;
