@@ -14,8 +14,10 @@ mod failure;
 mod inspect;
 mod interrupt;
 mod kernels;
+mod measures;
 mod output;
 mod plan;
+mod predict;
 mod quantize;
 mod run;
 mod sink;
@@ -47,6 +49,8 @@ enum Command {
     Convert(convert::Args),
     /// Train a model as a file describes it: from nothing, or going on with one.
     Train(train::Args),
+    /// Tell a column of a table from the others, by a model of tables.
+    Predict(predict::Args),
     /// Measure speed: tokens per second, bytes per second, share of the machine's limit.
     Bench(bench::Args),
     /// Time every kernel against its scalar definition.
@@ -64,6 +68,7 @@ fn main() -> ExitCode {
         Command::Quantize(args) => quantize::main(args),
         Command::Convert(args) => convert::main(args),
         Command::Train(args) => train::main(args),
+        Command::Predict(args) => predict::main(args),
         Command::Bench(args) => bench::main(args),
         Command::Kernels(args) => kernels::main(args),
     };

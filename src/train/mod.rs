@@ -14,11 +14,13 @@ pub mod export;
 pub mod init;
 pub mod loss;
 mod method;
+pub mod metrics;
 mod moments;
 pub mod optim;
 pub mod params;
 pub mod run;
 pub mod schedule;
+pub mod table;
 pub mod trainer;
 
 pub use examples::{Examples, Feed, Slab};

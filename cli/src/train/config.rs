@@ -18,6 +18,8 @@ pub struct Config {
     pub out: PathBuf,
     pub model: Option<Model>,
     pub vocabulary: Option<Vocabulary>,
+    pub table: Option<super::table::Table>,
+    pub network: Option<super::table::Layers>,
     pub data: Data,
     pub train: Train,
     #[serde(default)]
@@ -30,6 +32,7 @@ pub struct Config {
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     Text,
+    Table,
 }
 
 /// A model to go on with, or the sizes of one that begins from nothing.

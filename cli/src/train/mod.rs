@@ -4,6 +4,7 @@ mod config;
 mod curve;
 mod folder;
 mod held;
+mod table;
 mod text;
 mod watch;
 
@@ -40,5 +41,6 @@ pub fn main(args: Args) -> Result {
     let threads = args.threads.unwrap_or(config.train.threads);
     match config.kind {
         Kind::Text => text::main(&config, &source, begin, threads, args.json),
+        Kind::Table => table::main(&config, &source, begin, threads, args.json),
     }
 }

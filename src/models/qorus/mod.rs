@@ -27,7 +27,7 @@ mod read;
 mod write;
 
 pub use read::qorus;
-pub use write::save;
+pub use write::{save, write};
 
 use crate::ops::activation::Activation;
 use crate::ops::rope::RopeStyle;

@@ -6,7 +6,9 @@ use crate::gguf::{Value, Writer};
 use crate::layers::norm::NormKind;
 use crate::layers::param::Params;
 use crate::layers::{Attention, FfnKind, Layer, Linear, Norm, Vector, Weight};
+use crate::memory::save::SaveFile;
 use crate::models::Graph;
+use std::io::Write;
 use std::path::Path;
 
 /// Writes a model that was built by hand, or read from a file of this architecture, to `path`: weights as `params` has them. `more`
@@ -14,6 +16,16 @@ use std::path::Path;
 ///
 /// Errors: `Unsupported` for a graph with layers that cannot be added by hand; `Io`; those of `more`.
 pub fn save(graph: &Graph, params: &Params, more: impl FnOnce(&mut Writer) -> Result<()>, path: &Path) -> Result<()> {
+    write(graph, params, more, SaveFile::create(path)?)?.commit()
+}
+
+/// The same into whatever takes bytes. Errors: as [`save`].
+pub fn write<W: Write>(
+    graph: &Graph,
+    params: &Params,
+    more: impl FnOnce(&mut Writer) -> Result<()>,
+    to: W,
+) -> Result<W> {
     let mut w = Writer::new();
     w.put("general.architecture", "qorus")?.put("qorus.version", VERSION)?;
     if graph.in_width > 0 {
@@ -27,11 +39,11 @@ pub fn save(graph: &Graph, params: &Params, more: impl FnOnce(&mut Writer) -> Re
     let Saved { mut w, next, data, .. } = saved;
     w.put("qorus.layer_count", next)?;
     more(&mut w)?;
-    let mut out = w.create(path)?;
+    let mut out = w.begin(to)?;
     for bytes in data {
         out.write(bytes)?;
     }
-    out.save()
+    out.finish()
 }
 
 fn small(what: &str, n: usize) -> Result<u32> {

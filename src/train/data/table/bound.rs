@@ -1,12 +1,14 @@
 //! A table seen through a description: each row as numbers, categories and a target.
 
+use std::sync::Arc;
+
 use super::describe::{Description, Feature, Target};
 use super::read::{Cells, Rows};
 use crate::error::{Result, fail};
 
 /// Rows that can be asked for as a model sees them. Asking allocates nothing.
 pub struct Bound {
-    rows: Rows,
+    rows: Arc<Rows>,
     description: Description,
     /// For each column of the description, where it is in the rows, and for categories the index of each text.
     columns: Vec<(usize, Vec<u32>)>,
@@ -24,7 +26,8 @@ impl Bound {
     ///
     /// Errors: `NotFound` for a column that is missing; `Format` for one that is of another kind, or a row (with its line)
     /// whose target is none of the classes.
-    pub fn new(rows: Rows, description: Description) -> Result<Bound> {
+    pub fn new(rows: impl Into<Arc<Rows>>, description: Description) -> Result<Bound> {
+        let rows = rows.into();
         let file = &rows.name;
         let mut columns = Vec::new();
         for column in &description.columns {
@@ -135,12 +138,30 @@ impl Bound {
         Ok(())
     }
 
+    /// The columns of categories in which cells hold some that were not learned, and how many cells.
+    pub fn unknown(&self) -> impl Iterator<Item = (&str, usize)> {
+        self.description.columns.iter().zip(&self.columns).filter_map(|(column, (at, indices))| {
+            let Cells::Texts { ids, .. } = &self.rows.columns.get(*at)?.1 else { return None };
+            let cells = ids.iter().filter(|id| indices.get(**id as usize) == Some(&UNKNOWN)).count();
+            (cells > 0).then_some((column.name.as_str(), cells))
+        })
+    }
+
     /// The class of that row; None without a target, or where it is a number.
     pub fn class(&self, row: usize) -> Option<u32> {
         let (at, classes) = self.target.as_ref()?;
         match &self.rows.columns.get(*at)?.1 {
             Cells::Texts { ids, .. } => classes.get(*ids.get(row)? as usize).copied(),
             Cells::Numbers(_) => None,
+        }
+    }
+
+    /// The target of that row as the table has it; None without one, or where it is a class.
+    pub fn raw(&self, row: usize) -> Option<f32> {
+        let (at, _) = self.target.as_ref()?;
+        match &self.rows.columns.get(*at)?.1 {
+            Cells::Numbers(cells) => cells.get(row).copied(),
+            Cells::Texts { .. } => None,
         }
     }
 
