@@ -17,6 +17,7 @@ mod method;
 mod moments;
 pub mod optim;
 pub mod params;
+mod passes;
 pub mod run;
 pub mod schedule;
 pub mod trainer;
