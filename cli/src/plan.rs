@@ -9,7 +9,7 @@ use qorus::gguf::Gguf;
 use qorus::memory::Plan;
 use qorus::models::Graph;
 use qorus::train::optim::{Betas, Method};
-use qorus::train::trainer::{self, TrainerParams};
+use qorus::train::{TrainerParams, layout};
 use serde_json::{Map, Value};
 use std::path::PathBuf;
 
@@ -66,7 +66,7 @@ fn training(args: &Args, gguf: &Gguf, graph: &Graph, base: Plan, threads: usize)
         },
         ..TrainerParams::default()
     };
-    Ok(trainer::plan(graph, gguf.tensors().len(), base, &params, threads, |_| true)?)
+    Ok(layout::plan(graph, gguf.tensors().len(), base, &params, threads, |_| true)?)
 }
 
 pub fn main(args: Args) -> Result {

@@ -12,12 +12,14 @@ pub mod data;
 pub mod examples;
 pub mod export;
 pub mod init;
+pub mod layout;
 pub mod loss;
 mod method;
 pub mod metrics;
 mod moments;
 pub mod optim;
 pub mod params;
+pub mod pass;
 pub mod run;
 pub mod schedule;
 pub mod table;
@@ -25,7 +27,8 @@ pub mod trainer;
 
 pub use examples::{Examples, Feed, Slab};
 pub use params::{Param, Params};
-pub use trainer::{Objective, Passed, Trainer, TrainerParams};
+pub use pass::Passed;
+pub use trainer::{Objective, Trainer, TrainerParams};
 
 use crate::error::{Result, fail};
 

@@ -1,0 +1,168 @@
+//! What a trainer will need, from shapes alone: the sizes of a pass, and the bytes by class.
+
+use super::examples::Slab;
+use super::loss::{self, CrossEntropy};
+use super::optim::{Method, Optimizer};
+use super::params::{Params as Slots, group_of};
+use super::trainer::{Objective, TrainerParams};
+use crate::engine::Model;
+use crate::error::{Result, fail};
+use crate::gguf::Gguf;
+use crate::layers::train::{PassSizes, sequence_backward_need, sequence_cache_len, sequence_train_need};
+use crate::layers::trained::{Param, Trained};
+use crate::memory::{Need, Plan};
+use crate::models::Graph;
+use crate::threads;
+
+/// Bytes of logits that a slice has unless the parameters say otherwise: few enough to stay near the cores, rows enough that
+/// the head's gradient is seldom read and written.
+const SLICE_BYTES: usize = 8 << 20;
+
+/// The sizes of a pass, and of the memory it takes.
+pub(super) struct Layout {
+    /// Layers of the head begin here.
+    pub end: usize,
+    /// Width of the rows that go into the head, and of its results.
+    pub width: usize,
+    pub out: usize,
+    /// Rows of a slice.
+    pub slice: usize,
+    /// Elements of the forward cache before the head, and of a slice's in it.
+    pub cache: usize,
+    pub head: usize,
+    /// What a pass, or a step, takes of the work memory.
+    pub work: Need,
+    /// Each thread's scratch.
+    pub scratch: usize,
+    /// Bytes of a run's batches.
+    batches: usize,
+}
+
+impl Layout {
+    pub fn new(graph: &Graph, trained: &Trained, slots: &Slots, params: &TrainerParams) -> Result<Layout> {
+        let &TrainerParams { rows, longest, slice, recompute, .. } = params;
+        if rows == 0 || longest == 0 || longest > rows || u32::try_from(rows).is_err() {
+            fail!(
+                InvalidArgument,
+                "a pass of {rows} rows, sequences of {longest} at most: give 1 to 2^32 - 1, the first not less"
+            );
+        }
+        let values = matches!(params.objective, Objective::Values);
+        let batches = Slab::bytes(graph, rows, values).saturating_mul(params.passes);
+        let end = graph.embedding_end();
+        let (width, out) = (graph.width_at(end), graph.out_width());
+        let near = (SLICE_BYTES / 4 / out.max(1)).clamp(32, 1024);
+        let slice = if slice == 0 { near } else { slice }.min(rows);
+        let sizes = |rows| PassSizes { rows, longest, recompute, trained };
+        let head = &graph.layers[end..];
+        let cache = graph.train_cache_len(sizes(rows), end);
+        let head_cache = sequence_cache_len(head, sizes(slice), width);
+        let work = Need::new()
+            .take::<f32>(rows.saturating_mul(width))
+            .take::<f32>(rows.saturating_mul(width))
+            .take::<f32>(slice.saturating_mul(out))
+            .take::<f32>(slice.saturating_mul(params.objective.gradient_width(out)))
+            .take::<f32>(head_cache);
+        let pass = graph
+            .train_need(sizes(rows), end, 0, false)
+            .sub(sequence_train_need(head, sizes(slice), width))
+            .sub(CrossEntropy::need(slice))
+            .sub(loss::mse_need(slice.saturating_mul(out)))
+            .sub(sequence_backward_need(head, sizes(slice), width, 0, true));
+        let work = work.sub(pass).sub(Optimizer::step_need(slots));
+        Ok(Layout {
+            end,
+            width,
+            out,
+            slice,
+            cache,
+            head: head_cache,
+            work,
+            scratch: graph.train_scratch(longest),
+            batches,
+        })
+    }
+
+    pub fn plan(&self, trained: &Trained, slots: &Slots, method: &Method, threads: usize) -> Plan {
+        let block = Need::new().take::<f32>(trained.len()).peak();
+        Plan {
+            weights_resident: block,
+            activations: self.work.peak(),
+            forward_cache: Need::new().take::<f32>(self.cache).peak(),
+            gradients: block,
+            optimizer: Optimizer::need(method, slots).peak(),
+            threads: (threads - 1) * threads::STACK_BYTES,
+            scratch: self.scratch.saturating_mul(threads).saturating_add(self.batches),
+            ..Plan::default()
+        }
+    }
+}
+
+/// The bytes by class of a model that is trained, and of its trainer. From metadata alone: of the graph, the number of tensors it
+/// refers to, and the bytes of the model itself in `base`.
+pub fn plan(
+    graph: &Graph,
+    tensors: usize,
+    base: Plan,
+    params: &TrainerParams,
+    threads: usize,
+    wanted: impl Fn(&Param) -> bool,
+) -> Result<Plan> {
+    let trained = Trained::of(&graph.layers, tensors, wanted)?;
+    let slots = slots(&trained, |_| String::new())?;
+    let plan = Layout::new(graph, &trained, &slots, params)?.plan(&trained, &slots, &params.method, threads);
+    Ok(Plan {
+        weights_mapped: base.weights_mapped,
+        weights_resident: plan.weights_resident.saturating_add(base.weights_resident),
+        tokenizer: base.tokenizer,
+        ..plan
+    })
+}
+
+/// The trained parameters as the optimizer's list, in the same places.
+pub(super) fn slots(trained: &Trained, name: impl Fn(&Param) -> String) -> Result<Slots> {
+    let mut slots = Slots::with_capacity(trained.list().len())?;
+    for t in trained.list() {
+        let group = match t.param {
+            Param::Matrix(w) => group_of(&[w.rows, w.cols]),
+            Param::Vector(v) => group_of(&[v.len]),
+        };
+        let number = slots.add(&name(&t.param), t.len, group)?;
+        if slots.list()[number].range != (t.at..t.at + t.len) {
+            fail!(Internal, "the optimizer and the layers place parameter {number} apart");
+        }
+    }
+    Ok(slots)
+}
+
+/// A trainer's plan with the bytes of its model.
+pub(super) fn reserved(model: &Model, plan: Plan) -> Plan {
+    Plan {
+        weights_mapped: model.gguf.as_ref().map_or(0, |g| g.file_bytes() as usize),
+        weights_resident: plan.weights_resident.saturating_add(model.store.reserved()),
+        tokenizer: model.tokenizer.as_ref().map_or(0, |t| t.reserved()),
+        ..plan
+    }
+}
+
+/// The name of a parameter: its tensor's in the file, or a number.
+pub fn name_of(model: &Model, param: &Param) -> String {
+    name_in(&model.graph, model.gguf.as_deref(), param)
+}
+
+/// The same of a graph and its file.
+pub fn name_in(graph: &Graph, gguf: Option<&Gguf>, param: &Param) -> String {
+    let tensor = match param {
+        Param::Matrix(w) => Some(w.tensor()),
+        Param::Vector(v) => {
+            let load = graph.loads.iter().find(|load| (load.at..load.at + load.len.max(1)).contains(&v.start()));
+            load.map(|load| load.tensor)
+        }
+    };
+    let named = gguf.zip(tensor).and_then(|(gguf, i)| Some(gguf.tensor_name(gguf.tensors().get(i)?)));
+    match (named, param) {
+        (Some(name), _) => name.to_owned(),
+        (None, Param::Matrix(w)) => format!("matrix {}", w.tensor()),
+        (None, Param::Vector(v)) => format!("vector {}", v.start()),
+    }
+}

@@ -1,0 +1,303 @@
+//! A pass over examples: forward, a loss in slices of rows, back; and its halves, for a loss of somebody else.
+//!
+//! The logits of a slice of rows are there at once, never those of all. Halves work in the memory of a whole pass, so the layers of
+//! the head are computed again on the way back: the gradients have the same bits.
+
+use super::examples::Examples;
+use super::layout::name_of;
+use super::loss::{self, CrossEntropy, Logits, Targets, Total};
+use super::trainer::{Objective, Trainer, exec, floats};
+use crate::engine::Model;
+use crate::error::{Result, fail};
+use crate::layers::Params;
+use crate::layers::train::{
+    PassSizes, sequence_backward, sequence_cache_len, sequence_forward_train, sequence_results,
+};
+use crate::layers::trained::{Grads, Trained, Values};
+use crate::memory::Frame;
+use crate::models::train::{Batch, Mode};
+use crate::ops::Exec;
+use crate::ops::dropout::Noise;
+use crate::threads::Shards;
+
+/// What a pass came to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Passed {
+    /// The losses of its rows.
+    Total(Total),
+    /// The loss is NaN or infinite. The sentence says where such a number was met first.
+    Faulty(String),
+}
+
+/// What is to be done with examples.
+enum Task<'a> {
+    /// Their loss.
+    Judge,
+    /// Their loss and gradients, in a batch that weighs so much in all.
+    Learn(f64),
+    /// Their results, to `[rows][out_width]`.
+    Forward(&'a mut [f32]),
+    /// Gradients from those of the results, down to this layer.
+    Backward(&'a [f32], usize),
+}
+
+impl Task<'_> {
+    /// The layer where the way back ends; None when there is none.
+    fn stop(&self) -> Option<usize> {
+        match self {
+            Task::Judge | Task::Forward(_) => None,
+            Task::Learn(_) => Some(0),
+            Task::Backward(_, stop) => Some(*stop),
+        }
+    }
+}
+
+impl Trainer {
+    /// What examples weigh in a mean: their counted rows, each times its class's weight; for values, their number.
+    /// `InvalidArgument` for a class that there is not.
+    pub fn weight(&self, examples: &Examples) -> Result<f64> {
+        match entropy(&self.params.objective, self.layout.out) {
+            Some(entropy) => Ok(entropy.count(Targets::Classes(examples.targets))?.weight),
+            None => Ok(examples.values.len() as f64),
+        }
+    }
+
+    /// The loss of examples.
+    pub fn judge(&mut self, examples: &Examples) -> Result<Passed> {
+        self.check_targets(examples)?;
+        self.pass(examples, 0, Task::Judge)
+    }
+
+    /// The loss of examples, and their share of the gradients is added: that of the mean over a batch that weighs `weight` in all.
+    /// `number` is the pass's own, below 2^48: it decides dropout.
+    pub fn learn(&mut self, examples: &Examples, weight: f64, number: u64) -> Result<Passed> {
+        self.check_targets(examples)?;
+        self.pass(examples, number, Task::Learn(weight))
+    }
+
+    /// The results of examples, `[rows][out_width]`, to `y`; keeps what [`Trainer::backward`] needs. Targets are not looked at.
+    /// `number` as for [`Trainer::learn`].
+    pub fn forward(&mut self, examples: &Examples, number: u64, y: &mut [f32]) -> Result<()> {
+        self.pass(examples, number, Task::Forward(y))?;
+        self.kept = Some(number);
+        Ok(())
+    }
+
+    /// Adds to the gradients what follows from `dy`, that of the results of [`Trainer::forward`], whose examples are given again:
+    /// of the layers from `stop` on. `State` without such a pass right before; `InvalidArgument` when there is no layer `stop`.
+    pub fn backward(&mut self, examples: &Examples, dy: &[f32], stop: usize) -> Result<()> {
+        let layers = self.model.graph.layers.len();
+        if stop >= layers {
+            fail!(InvalidArgument, "the way back cannot stop at layer {stop}: the model has {layers}, counted from 0");
+        }
+        let Some(number) = self.kept else {
+            fail!(
+                State,
+                "there is no forward pass to go back through: each serves once, and steps and losses come after it"
+            );
+        };
+        self.pass(examples, number, Task::Backward(dy, stop)).map(drop)
+    }
+
+    fn pass(&mut self, examples: &Examples, number: u64, mut task: Task) -> Result<Passed> {
+        self.check_rows(examples)?;
+        self.kept = None;
+        let Trainer { model, params, layout, trained, values, grads, cache, work, scratch, cancel, .. } = self;
+        let (graph, rows) = (&model.graph, examples.places.len());
+        let (end, width, out, slice) = (layout.end, layout.width, layout.out, layout.slice);
+        match &task {
+            Task::Forward(y) => check_results(y.len(), rows, out)?,
+            Task::Backward(dy, _) => check_results(dy.len(), rows, out)?,
+            Task::Judge | Task::Learn(_) => {}
+        }
+        let scratch = Shards::new(scratch.bytes_mut());
+        let exec = exec(model, &scratch, layout.scratch, cancel);
+        let values = &bytemuck::cast_slice(values.bytes())[..trained.len()];
+        let parameters = Params::with(&model.store, Values::new(trained, values)?);
+        let mut grads = Grads::new(trained, floats(grads, trained.len()))?;
+        let sizes = |rows, longest| PassSizes { rows, longest, recompute: params.recompute, trained };
+        let longest = examples.lens.iter().max().map_or(0, |&len| len as usize);
+        let whole = sizes(rows, longest);
+        let cache = floats(cache, graph.train_cache_len(whole, end));
+        let mode = Mode { recompute: params.recompute, noise: Noise { seed: params.seed, pass: number } };
+        let batch = Batch { tokens: examples.tokens, places: examples.places, lens: examples.lens };
+        let ((body, head), x, in_width) = (graph.layers.split_at(end), examples.x, graph.in_width);
+        work.with_frame(|frame| {
+            // First: what the forward half leaves here the backward half finds.
+            let mid = frame.take::<f32>(rows * width)?;
+            let dmid = frame.take::<f32>(rows * width)?;
+            let logits = frame.take::<f32>(slice * out)?;
+            let apart = frame.take::<f32>(slice * params.objective.gradient_width(out))?;
+            let head_cache = frame.take::<f32>(layout.head)?;
+            graph.with_pass(exec, parameters, trained, batch, mode, frame, |pass, frame| {
+                if !matches!(task, Task::Backward(..)) {
+                    sequence_forward_train(body, pass, frame, whole, x, in_width, mid, cache)?;
+                }
+                let mut total = Total::default();
+                for at in (0..rows).step_by(slice) {
+                    let part = at..rows.min(at + slice);
+                    let s = sizes(part.len(), longest.min(part.len()));
+                    let (inner, outer) = (part.start * width..part.end * width, part.start * out..part.end * out);
+                    let logits = &mut logits[..part.len() * out];
+                    let head_cache = &mut head_cache[..sequence_cache_len(head, s, width)];
+                    sequence_forward_train(head, pass, frame, s, &mid[inner.clone()], width, logits, head_cache)?;
+                    let dy: &[f32] = match &mut task {
+                        Task::Forward(y) => {
+                            y[outer].copy_from_slice(logits);
+                            continue;
+                        }
+                        Task::Backward(dy, _) => &dy[outer],
+                        Task::Judge | Task::Learn(_) => {
+                            let weight = if let Task::Learn(weight) = task { Some(weight) } else { None };
+                            let before = total.loss;
+                            let slice = Slice { objective: &params.objective, examples, first: at, out };
+                            let dy = slice.loss(&pass.run.exec, frame, (logits, apart), weight, &mut total)?;
+                            if !total.loss.is_finite() {
+                                let found = origin(model, (trained, values), (whole, cache), mid);
+                                let (last, loss) = (part.end - 1, total.loss - before);
+                                let rows = || format!("the loss of rows {at} to {last} is {loss}");
+                                return Ok(Passed::Faulty(found.unwrap_or_else(rows)));
+                            }
+                            dy
+                        }
+                    };
+                    if let Some(stop) = task.stop() {
+                        let (x, dx) = (&mid[inner.clone()], (stop < end).then_some(&mut dmid[inner]));
+                        let stop = stop.saturating_sub(end);
+                        sequence_backward(head, pass, frame, s, x, width, dy, dx, head_cache, &mut grads, stop)?;
+                    }
+                }
+                if let Some(stop) = task.stop().filter(|stop| *stop < end) {
+                    sequence_backward(body, pass, frame, whole, x, in_width, dmid, None, cache, &mut grads, stop)?;
+                }
+                Ok(Passed::Total(total))
+            })
+        })
+    }
+
+    fn check_targets(&self, e: &Examples) -> Result<()> {
+        let rows = e.places.len();
+        let (given, expected) = match self.params.objective {
+            Objective::Classes { .. } => (e.targets.len(), rows),
+            Objective::Values => (e.values.len(), rows * self.layout.out),
+        };
+        if given != expected {
+            fail!(Shape, "{given} targets for {rows} rows, expected {expected}");
+        }
+        Ok(())
+    }
+
+    /// What goes in, without what is wanted of it.
+    fn check_rows(&self, e: &Examples) -> Result<()> {
+        let (rows, p, graph) = (e.places.len(), &self.params, &self.model.graph);
+        let longest = e.lens.iter().max().map_or(0, |&len| len as usize);
+        if rows == 0 || rows > p.rows || longest > p.longest {
+            fail!(
+                Shape,
+                "a pass of {rows} rows in sequences of up to {longest}: the trainer was made for {} of {}",
+                p.rows,
+                p.longest
+            );
+        }
+        let in_width = graph.in_width;
+        let lens = [e.x.len(), if in_width == 0 { e.tokens.len() } else { rows }];
+        if lens != [rows * in_width, rows] {
+            fail!(
+                Shape,
+                "{rows} rows have {} elements and {} tokens, expected {} and {}",
+                lens[0],
+                e.tokens.len(),
+                rows * in_width,
+                if in_width == 0 { rows } else { 0 }
+            );
+        }
+        let vocab = graph.vocab();
+        if let Some(i) = e.tokens.iter().position(|&t| vocab > 0 && t as usize >= vocab) {
+            fail!(InvalidArgument, "token {} of row {i} is outside the vocabulary of {vocab}", e.tokens[i]);
+        }
+        if let Some(gguf) = &self.model.gguf {
+            gguf.check_unchanged()?;
+        }
+        Ok(())
+    }
+}
+
+fn check_results(given: usize, rows: usize, out: usize) -> Result<()> {
+    if given != rows * out {
+        fail!(Shape, "{given} results, or gradients of them, for {rows} rows of {out}");
+    }
+    Ok(())
+}
+
+/// Rows whose logits are there.
+struct Slice<'a> {
+    objective: &'a Objective,
+    examples: &'a Examples<'a>,
+    /// The first of the rows.
+    first: usize,
+    out: usize,
+}
+
+impl Slice<'_> {
+    /// Adds their losses to `total`, and gives their gradients where the batch weighs something: in the place of the logits, or apart.
+    fn loss<'b>(
+        &self,
+        exec: &Exec,
+        frame: &mut Frame,
+        (logits, apart): (&'b mut [f32], &'b mut [f32]),
+        weight: Option<f64>,
+        total: &mut Total,
+    ) -> Result<&'b [f32]> {
+        let rows = self.first..self.first + logits.len() / self.out.max(1);
+        if let Some(entropy) = entropy(self.objective, self.out) {
+            let targets = Targets::Classes(&self.examples.targets[rows]);
+            let to = if weight.is_some() { Logits::InPlace(&mut *logits) } else { Logits::Read(logits) };
+            entropy.rows(exec, frame, to, targets, weight.map_or(1.0, |w| 1.0 / w), total)?;
+            return Ok(logits);
+        }
+        let values = &self.examples.values[rows.start * self.out..rows.end * self.out];
+        total.loss += loss::mse(exec, frame, logits, values, loss::Reduction::Sum)?;
+        total.rows += rows.len();
+        total.weight += values.len() as f64;
+        let apart = &mut apart[..values.len()];
+        if let Some(weight) = weight {
+            loss::mse_grad_by(exec, logits, values, 2.0 / weight, apart)?;
+        }
+        Ok(apart)
+    }
+}
+
+/// The cross-entropy of an objective, or None for values.
+fn entropy(objective: &Objective, classes: usize) -> Option<CrossEntropy<'_>> {
+    match objective {
+        Objective::Classes { smoothing, weights } => {
+            Some(CrossEntropy { smoothing: *smoothing, weights: weights.as_deref(), ..CrossEntropy::new(classes) })
+        }
+        Objective::Values => None,
+    }
+}
+
+/// Where a number that is none came from first: a weight, or the result of a layer.
+fn origin(
+    model: &Model,
+    (trained, values): (&Trained, &[f32]),
+    (sizes, cache): (PassSizes, &mut [f32]),
+    mid: &[f32],
+) -> Option<String> {
+    let graph = &model.graph;
+    let bad = |values: &[f32]| values.iter().position(|x| !x.is_finite());
+    for t in trained.list() {
+        if let Some(i) = bad(&values[t.at..t.at + t.len]) {
+            return Some(format!("the weight {} is {} at element {i}", name_of(model, &t.param), values[t.at + i]));
+        }
+    }
+    let end = graph.embedding_end();
+    let mut found = None;
+    sequence_results(&graph.layers[..end], sizes, graph.in_width, cache, |layer, result| {
+        found = bad(result).map(|i| (layer, i / (result.len() / sizes.rows).max(1), result[i]));
+        found.is_none()
+    });
+    let last = || bad(mid).map(|i| (end.saturating_sub(1), i / graph.width_at(end).max(1), mid[i]));
+    let (layer, row, value) = found.or_else(last)?;
+    Some(format!("layer {layer} ({}) gave {value} for row {row}", graph.layers[layer].kind()))
+}
