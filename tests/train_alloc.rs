@@ -6,12 +6,18 @@ mod exec;
 mod tensors;
 
 use exec::Bench;
-use qorus::Isa;
+use qorus::engine::{Model, Runtime};
 use qorus::memory::{Need, Region};
 use qorus::train::clip::{self, Clip};
+use qorus::train::control::Control;
+use qorus::train::data::{BatchParams, Batches, Fill, Source, Split, prepare};
 use qorus::train::loss::{CrossEntropy, Logits, Reduction, Targets, Total, mse, mse_grad, mse_need};
 use qorus::train::optim::{Group, Optimizer};
+use qorus::train::run::{Report, Run, RunParams, Watch};
+use qorus::train::{Trainer, TrainerParams};
+use qorus::{Isa, Result};
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tensors::{methods, params, random};
 
@@ -88,5 +94,53 @@ fn a_step_allocates_nothing() {
             assert_eq!(optimizer.high_water(), Optimizer::need(&method, optimizer.params()).peak());
             assert_eq!(optimizer.state().len(), optimizer.high_water());
         }
+        for recompute in [false, true] {
+            assert_eq!(a_run(threads, recompute), 0, "a run on {threads} threads, recomputation {recompute}");
+        }
     }
+}
+
+/// Counts from the end of the first step to that of the last.
+struct Between {
+    last: u64,
+    count: usize,
+}
+
+impl Watch for Between {
+    fn step(&mut self, report: &Report, trainer: &Trainer) -> Result<()> {
+        assert!(report.loss.is_finite());
+        if report.step == 1 {
+            COUNT.store(0, Ordering::Relaxed);
+            ON.store(true, Ordering::Relaxed);
+        } else if report.step == self.last {
+            ON.store(false, Ordering::Relaxed);
+            self.count = COUNT.load(Ordering::Relaxed);
+            assert_eq!(trainer.high_water(), trainer.reserved().activations, "the plan is not what was taken");
+        }
+        Ok(())
+    }
+}
+
+/// Allocations of a run's steps and validations, with a text as data.
+fn a_run(threads: usize, recompute: bool) -> usize {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let runtime = Runtime::new(threads, None).unwrap();
+    let model = Model::open(&runtime, &root.join("tests/reference/llama.gguf")).unwrap();
+    let dir = std::env::temp_dir().join(format!("qorus-train-alloc-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let text = dir.join("text.txt");
+    std::fs::write(&text, "some text that comes again and again; ".repeat(50)).unwrap();
+    let (gguf, tokenizer) = (model.gguf.as_ref().unwrap(), model.tokenizer().unwrap());
+    let ids = prepare(&Source::text([&text]), gguf, tokenizer, &dir.join("ids"), &mut |_, _| true).unwrap();
+    let ids = Arc::new(ids);
+    let batches = BatchParams { split: Split::Tail { share: 0.2 }, ..BatchParams::train(3, 16, Fill::Windows) };
+    let mut feed = Batches::new(Arc::clone(&ids), &batches).unwrap();
+    let mut kept = Batches::new(Arc::clone(&ids), &batches.validation()).unwrap();
+    let params = TrainerParams { rows: 48, longest: 16, passes: 2, recompute, ..TrainerParams::default() };
+    let mut trainer = Trainer::new(&model, &params, |_| true).unwrap();
+    let rules = RunParams { accumulate: 2, validate_every: 2, ..RunParams::new(6, 1e-3) };
+    let mut between = Between { last: 6, count: usize::MAX };
+    Run::new(&mut trainer, &mut feed, Some(&mut kept), &rules).unwrap().go(&Control::new(), &mut between).unwrap();
+    std::fs::remove_dir_all(&dir).unwrap();
+    between.count
 }
