@@ -4,7 +4,8 @@ use crate::args;
 use crate::failure::{Result, run};
 use crate::measures::{Measures, number};
 use crate::output;
-use qorus::engine::{Model, Runtime};
+use qorus::Products;
+use qorus::engine::Model;
 use qorus::memory::save::SaveFile;
 use qorus::train::data::table::{Bound, Description, Rows, Target};
 use qorus::train::table::{Predictor, of_model};
@@ -33,7 +34,7 @@ pub struct Args {
 }
 
 pub fn main(args: Args) -> Result {
-    let runtime = Runtime::new(args.threads.get(), None)?;
+    let runtime = args.threads.runtime(Products::F32)?;
     let mut predictor = of_model(&Model::open(&runtime, &args.model)?)?;
     let description = predictor.description().clone();
     let table = Bound::new(Rows::read_for(&args.file, &description, args.max_bytes)?, description.clone())?;

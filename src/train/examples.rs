@@ -148,21 +148,41 @@ pub struct TableFeed {
     classes: Vec<i32>,
     values: Vec<f32>,
     widths: (usize, usize),
+    fingerprint: u32,
 }
 
 impl TableFeed {
     /// As [`TableBatches::new`].
     pub fn new(table: &Arc<Bound>, picked: Vec<u32>, size: usize, seed: Option<u64>) -> Result<TableFeed> {
         let widths = (table.description().numbers(), table.description().categories().count());
-        let batches = TableBatches::new(Arc::clone(table), picked, size, seed)?;
+        let batches = TableBatches::new(Arc::clone(table), picked.clone(), size, seed)?;
         let (numbers, categories) = (filled(size * widths.0)?, filled(size * widths.1)?);
-        Ok(TableFeed { batches, numbers, categories, classes: filled(size)?, values: filled(size)?, widths })
+        let (classes, values) = (filled(size)?, filled(size)?);
+        let mut feed = TableFeed { batches, numbers, categories, classes, values, widths, fingerprint: 0 };
+        feed.fingerprint = feed.hash(table, &picked, size, seed)?;
+        Ok(feed)
+    }
+
+    /// A checksum of the rows as a model sees them, and of the way through them.
+    fn hash(&mut self, table: &Bound, picked: &[u32], size: usize, seed: Option<u64>) -> Result<u32> {
+        let mut sum = crc32fast::Hasher::new();
+        let way = [size as u64, picked.len() as u64, u64::from(seed.is_some()), seed.unwrap_or(0)];
+        way.iter().for_each(|x| sum.update(&x.to_le_bytes()));
+        let (numbers, categories) = (&mut self.numbers[..self.widths.0], &mut self.categories[..self.widths.1]);
+        for &row in picked {
+            table.row(row as usize, numbers, categories)?;
+            sum.update(bytemuck::cast_slice(numbers));
+            sum.update(bytemuck::cast_slice(categories));
+            sum.update(&table.class(row as usize).unwrap_or(u32::MAX).to_le_bytes());
+            sum.update(&table.value(row as usize).unwrap_or(0.0).to_le_bytes());
+        }
+        Ok(sum.finalize())
     }
 }
 
 impl Feed for TableFeed {
     fn next(&mut self, to: &mut Slab) -> Result<bool> {
-        let TableFeed { batches, numbers, categories, classes, values, widths } = self;
+        let TableFeed { batches, numbers, categories, classes, values, widths, .. } = self;
         let rows = batches.next(&mut TableBatch { numbers, categories, classes, values })?;
         let width = widths.0 + widths.1;
         if to.places.len() < rows || to.x.len() < rows * width {
@@ -193,6 +213,10 @@ impl Feed for TableFeed {
 
     fn epochs(&self) -> f64 {
         self.batches.epochs()
+    }
+
+    fn fingerprint(&self) -> u32 {
+        self.fingerprint
     }
 }
 

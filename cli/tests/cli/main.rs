@@ -10,6 +10,7 @@ mod signals;
 #[path = "../../../tests/common/small.rs"]
 #[allow(dead_code)] // other tests use the rest
 mod small;
+mod table;
 mod tokenize;
 mod train;
 

@@ -23,7 +23,7 @@ pub struct Recipe {
     pub class_weights: bool,
     /// Share of the rows learned from that is kept for validation.
     pub validation: f64,
-    /// Trainer, but for rows, sequences and objective, which follow from the above; its seed decides dropout, the order of the rows, and the
+    /// Trainer, but for rows, sequences, passes and objective, which follow from the above; its seed decides dropout, the order of the rows, and the
     /// values to begin with.
     pub trainer: TrainerParams,
     /// The loop; of its folder nothing is used in cross-validation.
@@ -69,7 +69,13 @@ impl Recipe {
                 Objective::Classes { smoothing, weights }
             }
         };
-        Ok(TrainerParams { rows: self.batch, longest: 1, objective, ..self.trainer.clone() })
+        Ok(TrainerParams {
+            rows: self.batch,
+            longest: 1,
+            passes: self.rules.accumulate,
+            objective,
+            ..self.trainer.clone()
+        })
     }
 
     /// The rows of `learned` that are learned from, and those kept for validation.
