@@ -10,6 +10,6 @@ use crate::lanes::{clip, gemm, loss, optim};
 use crate::table::{Entry, Func};
 use crate::{Isa, Type};
 
-entries! { Avx2, Avx2, "avx2,fma,f16c", tile: 2, 3, 4 }
+entries! { Avx2, Avx2, "avx2,fma,f16c", tile: 2, 3, 3, 4 }
 entries! { bf16: Avx2, Avx2, "avx2,fma,f16c", tile: 2, 2 }
 entries! { train: Avx2, Avx2, "avx2,fma,f16c", product: 6, 1 }

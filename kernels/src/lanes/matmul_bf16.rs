@@ -6,8 +6,11 @@
 
 use super::Pairs;
 use super::map::padded;
-use super::matmul_f32::{STRIP_BYTES, store_sums};
+use super::matmul_f32::store_sums;
 use crate::TileMut;
+
+/// Bytes of weights that one strip may have, so that it stays in L2.
+const STRIP_BYTES: usize = 256 << 10;
 
 /// `y[t][r] = w[r] . x[t]`: tiles of `R` weight rows and `T` activation rows.
 #[inline(always)]

@@ -6,6 +6,9 @@ pub use crate::scalar::stored::{BF16, F16, F32, Q4_0, Q8_0};
 
 /// A storage type of which sixteen elements can be read at once.
 pub trait Stored: crate::scalar::stored::Stored {
+    /// Bytes of sixteen elements.
+    const BYTES: usize;
+
     /// A part of the elements `16 * chunk ..` of a row.
     ///
     /// # Safety
@@ -14,6 +17,8 @@ pub trait Stored: crate::scalar::stored::Stored {
 }
 
 impl Stored for F32 {
+    const BYTES: usize = 64;
+
     #[inline(always)]
     unsafe fn load<S: Simd>(s: S, row: *const u8, chunk: usize, part: usize) -> S::V {
         // SAFETY: the row reaches that far.
@@ -22,6 +27,8 @@ impl Stored for F32 {
 }
 
 impl Stored for F16 {
+    const BYTES: usize = 32;
+
     #[inline(always)]
     unsafe fn load<S: Simd>(s: S, row: *const u8, chunk: usize, part: usize) -> S::V {
         // SAFETY: the row reaches that far.
@@ -30,6 +37,8 @@ impl Stored for F16 {
 }
 
 impl Stored for BF16 {
+    const BYTES: usize = 32;
+
     #[inline(always)]
     unsafe fn load<S: Simd>(s: S, row: *const u8, chunk: usize, part: usize) -> S::V {
         // SAFETY: the row reaches that far.
@@ -38,6 +47,8 @@ impl Stored for BF16 {
 }
 
 impl Stored for Q8_0 {
+    const BYTES: usize = 17;
+
     #[inline(always)]
     unsafe fn load<S: Simd>(s: S, row: *const u8, chunk: usize, part: usize) -> S::V {
         // SAFETY: the row reaches to the end of the block.
@@ -50,6 +61,8 @@ impl Stored for Q8_0 {
 }
 
 impl Stored for Q4_0 {
+    const BYTES: usize = 9;
+
     #[inline(always)]
     unsafe fn load<S: Simd>(s: S, row: *const u8, chunk: usize, part: usize) -> S::V {
         // SAFETY: the row reaches to the end of the block.

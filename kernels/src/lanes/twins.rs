@@ -60,10 +60,10 @@ macro_rules! twin {
 }
 
 /// Declares the `ENTRIES` of a level: operation, type, signature, generic function. `tile` is that of
-/// `matmul_f32.rs`: weight rows and activation rows whose sums stay in registers, and weight rows for a
-/// single activation row.
+/// `matmul_f32.rs`: weight rows and activation rows whose sums stay in registers, activation rows where there are few, and
+/// weight rows for a single activation row.
 macro_rules! entries {
-    ($token:ident, $isa:ident, $features:literal, tile: $rows:literal, $tokens:literal, $alone:literal) => {
+    ($token:ident, $isa:ident, $features:literal, tile: $rows:literal, $tokens:literal, $few:literal, $alone:literal) => {
         entries! { ENTRIES, ($token, $features), $isa,
             silu F32 Unary activation::silu;
             gelu F32 Unary activation::gelu;
@@ -77,9 +77,9 @@ macro_rules! entries {
             attend Q8_0 Attend attend::attend::<_, stored::Q8_0>;
             attend Q4_0 Attend attend::attend::<_, stored::Q4_0>;
             attend_merge F32 AttendMerge attend::attend_merge;
-            matmul_f32 F32 MatmulF32 matmul_f32::matmul_f32::<_, stored::F32, $rows, $tokens, $alone>;
-            matmul_f32 F16 MatmulF32 matmul_f32::matmul_f32::<_, stored::F16, $rows, $tokens, $alone>;
-            matmul_f32 BF16 MatmulF32 matmul_f32::matmul_f32::<_, stored::BF16, $rows, $tokens, $alone>;
+            matmul_f32 F32 MatmulF32 matmul_f32::matmul_f32::<_, stored::F32, $rows, $tokens, $few, $alone>;
+            matmul_f32 F16 MatmulF32 matmul_f32::matmul_f32::<_, stored::F16, $rows, $tokens, $few, $alone>;
+            matmul_f32 BF16 MatmulF32 matmul_f32::matmul_f32::<_, stored::BF16, $rows, $tokens, $few, $alone>;
             rmsnorm F32 RmsNorm norm::rmsnorm;
             layernorm F32 LayerNorm norm::layernorm;
             rope_norm F32 Rope rope::rope_norm;
