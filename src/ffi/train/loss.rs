@@ -169,7 +169,7 @@ fn cross_entropy(
     exec: &Exec,
     (p, t): (&View, &View),
     question: &Question,
-    mut g: Option<&mut ViewMut>,
+    g: Option<&mut ViewMut>,
 ) -> Result<q_loss_result> {
     /// Rows that are computed together.
     const SLICE: usize = 1024;
@@ -185,7 +185,7 @@ fn cross_entropy(
     let in_place = g.as_deref().is_some_and(|g| g.same_row(p));
     let x = if in_place { &[] } else { p.f32s("predictions")? };
     // SAFETY: it is apart from the predictions, or it is the predictions, of which there is then no other slice.
-    let mut g = g.as_deref_mut().map(|g| unsafe { g.f32s("gradients") }).transpose()?;
+    let mut g = g.map(|g| unsafe { g.f32s("gradients") }).transpose()?;
     let mut total = Total::default();
     let mut memory = [0u8; 5 * SLICE + 4 * ALIGN];
     for from in (0..rows).step_by(SLICE) {

@@ -406,7 +406,7 @@ unsafe fn pairs(weights: *const Tensor, gradients: *const Tensor, n: usize) -> R
     for (i, w) in weights.iter().enumerate() {
         let g = gradients.get(i).map_or(std::ptr::null(), |g| g as *const Tensor);
         // SAFETY: as above.
-        pairs.push(unsafe { pair(w, g) }.map_err(|e| e.context(&format!("tensor {i}")))?);
+        pairs.push(unsafe { pair(w, g) }.map_err(|e| e.context(format!("tensor {i}")))?);
     }
     Ok(pairs)
 }
