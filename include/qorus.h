@@ -151,6 +151,11 @@
  * Flag of q_optimizer_bind: the tensors have neither weight decay nor L1 penalty, as norms and biases usually have none.
  */
 #define Q_OPTIM_NO_DECAY 1
+
+/**
+ * The type of q_trainer_export that leaves each tensor in the type it had.
+ */
+#define Q_TYPE_AS_IS UINT32_MAX
 #endif
 
 /**
@@ -640,6 +645,64 @@ typedef enum q_reduction q_reduction;
 typedef uint32_t q_reduction;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
+
+/**
+ * How the learning rate falls after the warm-up.
+ */
+enum q_schedule
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * It stays.
+     */
+    Q_SCHEDULE_CONSTANT = 0,
+    /**
+     * In a straight line to the floor.
+     */
+    Q_SCHEDULE_LINEAR = 1,
+    /**
+     * By half a cosine to the floor.
+     */
+    Q_SCHEDULE_COSINE = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum q_schedule q_schedule;
+#else
+typedef uint32_t q_schedule;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * Why q_model_train ended.
+ */
+enum q_train_end
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * All steps are done.
+     */
+    Q_TRAIN_DONE = 0,
+    /**
+     * q_trainer_stop, or `on_step`, said so.
+     */
+    Q_TRAIN_STOPPED = 1,
+    /**
+     * Validations did not improve for as long as `patience` lasts.
+     */
+    Q_TRAIN_NO_IMPROVEMENT = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum q_train_end q_train_end;
+#else
+typedef uint32_t q_train_end;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
 #endif
 
 /**
@@ -711,6 +774,16 @@ typedef struct q_sampler q_sampler;
  * The tokenizer of one model. Any number of threads at once.
  */
 typedef struct q_tokenizer q_tokenizer;
+
+#if defined(Q_ENABLE_TRAINING)
+/**
+ * Writable copies of what is trained of a model, their gradients, the moments of an optimizer, and the memory of one pass.
+ *
+ * It belongs to the context it was made for, which has one at most; the model stays as it is. One call at a time, but for
+ * q_trainer_pause, q_trainer_resume and q_trainer_stop, which are for other threads and for callbacks.
+ */
+typedef struct q_trainer q_trainer;
+#endif
 
 /**
  * Receives one whole record of the log: `len` bytes of UTF-8 without newline or NUL. Called from whichever thread
@@ -1471,6 +1544,330 @@ typedef struct {
      */
     uint64_t memory_limit;
 } q_optimizer_params;
+
+/**
+ * A batch for the host to fill: `n_seqs` sequences, whose rows lie one after another. No sequence sees another.
+ */
+typedef struct {
+    /**
+     * Bytes of this struct.
+     */
+    uint32_t size;
+    /**
+     * Room for so many rows in all.
+     */
+    uint32_t max_rows;
+    /**
+     * The most rows of a sequence.
+     */
+    uint32_t max_len;
+    /**
+     * Elements of a row that goes in; 0 when tokens do.
+     */
+    uint32_t in_width;
+    /**
+     * Elements of a row that comes out: classes, or values.
+     */
+    uint32_t out_width;
+    /**
+     * The host writes the number of sequences here.
+     */
+    uint32_t n_seqs;
+    /**
+     * The rows of each: room for `max_rows` sequences.
+     */
+    uint32_t *lens;
+    /**
+     * The token of each row, or NULL.
+     */
+    uint32_t *tokens;
+    /**
+     * [rows][in_width], or NULL.
+     */
+    float *rows;
+    /**
+     * The class of each row, with Q_LOSS_CROSSENTROPY; -100, which all are before: the row does not count. For a language model
+     * that is the token that follows.
+     */
+    int32_t *targets;
+    /**
+     * [rows][out_width], with Q_LOSS_MSE; else NULL.
+     */
+    float *values;
+} q_train_batch;
+
+/**
+ * Fills a batch, the `number`-th from 0: the same one whenever it is asked for the same number, so that a run that goes on
+ * from a checkpoint is the run that was not stopped. Returns 1 when it did, 0 when there is no more data, a negative number
+ * to end the run with Q_ERR_CANCELLED. Must not unwind.
+ */
+typedef int32_t (*q_train_data_fn)(uint64_t number, q_train_batch *batch, void *user);
+
+/**
+ * What a step came to.
+ */
+typedef struct {
+    /**
+     * Bytes of this struct that were filled.
+     */
+    uint32_t size;
+    /**
+     * 1 if a validation was made after the step.
+     */
+    uint32_t validated;
+    /**
+     * Steps done, this one included.
+     */
+    uint64_t step;
+    /**
+     * The mean loss of the step's batches.
+     */
+    double loss;
+    /**
+     * Share of the counted rows whose target had the greatest logit; 0 for values.
+     */
+    double accuracy;
+    /**
+     * The learning rate.
+     */
+    double learning_rate;
+    /**
+     * The norm of all gradients before clipping.
+     */
+    double grad_norm;
+    /**
+     * Rows that went through the layers.
+     */
+    uint64_t rows;
+    /**
+     * Seconds the step took.
+     */
+    double seconds;
+    /**
+     * The loss and the accuracy of the validation; NaN without one.
+     */
+    double validation_loss;
+    /**
+     * As above.
+     */
+    double validation_accuracy;
+} q_train_report;
+
+/**
+ * Called after each step, on the thread that called q_model_train; other than 0 stops, as q_trainer_stop does. `trainer` may be paused
+ * and stopped, but is in use otherwise; the context is free (see `publish_every`). Must not unwind.
+ */
+typedef int32_t (*q_train_step_fn)(const q_train_report *report, void *user);
+
+/**
+ * What q_model_train does. Fill it with q_train_params_init first, then set `steps` and `data`.
+ */
+typedef struct {
+    /**
+     * sizeof(q_train_params), set by q_train_params_init.
+     */
+    uint32_t size;
+    /**
+     * Batches whose gradients make one step (1).
+     */
+    uint32_t accumulate;
+    /**
+     * Steps in all.
+     */
+    uint64_t steps;
+    /**
+     * The greatest learning rate (0.001).
+     */
+    double learning_rate;
+    /**
+     * The rate at the end (0), where `schedule` falls.
+     */
+    double floor;
+    /**
+     * Steps in which the rate rises in a straight line (0).
+     */
+    uint64_t warmup;
+    /**
+     * A q_schedule (Q_SCHEDULE_CONSTANT).
+     */
+    uint32_t schedule;
+    /**
+     * 1: a step that meets NaN or infinity is left out; 0 (the default): it ends the run with Q_ERR_STATE. Weights are untouched.
+     */
+    uint32_t skip_faults;
+    /**
+     * The bound of the norm of all gradients together (1); 0: none.
+     */
+    double clip_norm;
+    /**
+     * The bound of each gradient, instead of the norm's; 0 (the default): none.
+     */
+    double clip_value;
+    /**
+     * Gives the batches.
+     */
+    q_train_data_fn data;
+    /**
+     * Gives the batches of a validation, from number 0 each time until it has no more; NULL: none.
+     */
+    q_train_data_fn validation;
+    /**
+     * Is told of each step, or NULL.
+     */
+    q_train_step_fn on_step;
+    /**
+     * Handed to all three.
+     */
+    void *user;
+    /**
+     * Steps between validations (0: none).
+     */
+    uint64_t validate_every;
+    /**
+     * Batches of a validation at most (0: all).
+     */
+    uint64_t validate_batches;
+    /**
+     * Validations without improvement after which the run ends (0: it does not).
+     */
+    uint32_t patience;
+    /**
+     * Validations without improvement after which the rate is multiplied by `plateau_factor`.
+     */
+    uint32_t plateau_patience;
+    /**
+     * From 0 to below 1; 0 (the default): the rate does not depend on validations.
+     */
+    double plateau_factor;
+    /**
+     * The folder for checkpoints, which must be there, and its bytes; NULL: none are written.
+     */
+    const char *folder;
+    /**
+     * As above.
+     */
+    size_t folder_len;
+    /**
+     * Steps between checkpoints (0: only at the end).
+     */
+    uint64_t save_every;
+    /**
+     * The checkpoint to go on from, and the bytes of its path; NULL: the run begins at step 0.
+     */
+    const char *resume;
+    /**
+     * As above.
+     */
+    size_t resume_len;
+    /**
+     * Steps after which the context takes the trained weights, before `on_step` is called, so that it can be used there to try them
+     * (0: never). See q_trainer_publish.
+     */
+    uint64_t publish_every;
+    /**
+     * Checkpoints that are kept beside the best (2).
+     */
+    uint32_t keep;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+} q_train_params;
+
+/**
+ * What a run came to.
+ */
+typedef struct {
+    /**
+     * Bytes of this struct that were filled.
+     */
+    uint32_t size;
+    /**
+     * A q_train_end.
+     */
+    uint32_t end;
+    /**
+     * Steps done.
+     */
+    uint64_t step;
+    /**
+     * Steps that were left out.
+     */
+    uint64_t faults;
+    /**
+     * The least loss of a validation; NaN without one.
+     */
+    double best_validation;
+} q_train_result;
+
+/**
+ * Says of the tensor `name` (`len` bytes, no NUL) whether it is trained: other than 0 if so.
+ */
+typedef int32_t (*q_trained_fn)(const char *name, size_t len, void *user);
+
+/**
+ * What a trainer is made for. Fill it with q_trainer_params_init first.
+ */
+typedef struct {
+    /**
+     * sizeof(q_trainer_params), set by q_trainer_params_init.
+     */
+    uint32_t size;
+    /**
+     * A q_loss_type: Q_LOSS_CROSSENTROPY (the default) with a class for each row, Q_LOSS_MSE with values. For q_model_train;
+     * between q_model_forward_train and q_model_backward any loss can stand.
+     */
+    uint32_t type;
+    /**
+     * The most rows (tokens) of a pass (512).
+     */
+    uint32_t max_rows;
+    /**
+     * The most rows of a sequence; 0: `max_rows`.
+     */
+    uint32_t max_len;
+    /**
+     * Rows whose results are computed together; 0: as many as take 8 MB.
+     */
+    uint32_t slice;
+    /**
+     * 1: what residual branches keep for the way back is computed again instead: less memory, more time, the same bits.
+     */
+    uint32_t recompute;
+    /**
+     * The share of the target that is spread evenly over all classes, from 0 (the default) to 1.
+     */
+    float label_smoothing;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+    /**
+     * A weight for each class: F32 [classes], or NULL. Copied.
+     */
+    const q_tensor *class_weights;
+    /**
+     * The optimizer's numbers, copied; NULL: AdamW with a weight decay of 0.01. The rate is given with each step; norms and
+     * biases have neither decay nor L1 penalty.
+     */
+    const q_optimizer_params *optimizer;
+    /**
+     * Decides dropout.
+     */
+    uint64_t seed;
+    /**
+     * Bytes that model and trainer may come to, mapped weights not counted; 0: no limit but the context's and the runtime's.
+     */
+    uint64_t budget;
+    /**
+     * Which tensors are trained; NULL: all. Called while the trainer is made.
+     */
+    q_trained_fn trained;
+    /**
+     * Handed to `trained`.
+     */
+    void *user;
+} q_trainer_params;
 #endif
 
 #ifdef __cplusplus
@@ -2291,6 +2688,20 @@ q_error_code q_builder_scale(q_builder *builder, float factor);
 q_error_code q_builder_softcap(q_builder *builder, float cap);
 
 /**
+ * In training, elements become 0 with probability `rate` and the others larger; nothing in inference.
+ */
+q_error_code q_builder_dropout(q_builder *builder, float rate);
+
+/**
+ * Rows of [numbers | a category for each table] become [numbers | a row of each table]: features of a table's columns. `tables` are
+ * `n` matrices [categories][width], one after another; categories are whole numbers, held as floats. Errors: Q_ERR_SHAPE for more
+ * tables than elements of a row; when the model runs, Q_ERR_INVALID_ARGUMENT for a number that is no category.
+ */
+q_error_code q_builder_features(q_builder *builder,
+                                const q_tensor *tables,
+                                size_t n);
+
+/**
  * Fills `params` with defaults. `size` is sizeof(q_attention_params).
  */
 q_error_code q_attention_params_init(q_attention_params *params, size_t size);
@@ -2599,6 +3010,184 @@ q_error_code q_optimizer_memory(q_optimizer *optimizer, uint64_t *bytes);
  * Frees an optimizer, its moments with it; NULL is nothing. Tensors are the host's, and stay.
  */
 void q_optimizer_free(q_optimizer *optimizer);
+
+/**
+ * Fills `params` with defaults. `size` is sizeof(q_train_params).
+ */
+q_error_code q_train_params_init(q_train_params *params, size_t size);
+
+/**
+ * Trains the model, through the trainer of the context, on batches that the host gives: steps, validations, checkpoints, until all
+ * steps are done, or it is stopped, or nothing improves. `result` may be NULL, with `size` 0; else sizeof(q_train_result).
+ *
+ * Batches are reserved first; then no step allocates but for checkpoints, which write files. The bits do not depend on the threads,
+ * and a run that goes on from a checkpoint of its own ends with the bits of one that was never stopped.
+ * Errors: Q_ERR_STATE without a trainer, when the data ends too early, or when a loss or gradient is NaN or infinite: the message
+ * says where it came from first, and weights and checkpoints are those of the step before; Q_ERR_INVALID_ARGUMENT; Q_ERR_IO;
+ * Q_ERR_CANCELLED; those of q_trainer_load.
+ */
+q_error_code q_model_train(const q_model *model,
+                           q_context *context,
+                           const q_train_params *params,
+                           q_train_result *result,
+                           size_t size);
+
+/**
+ * Fills `params` with defaults. `size` is sizeof(q_trainer_params).
+ */
+q_error_code q_trainer_params_init(q_trainer_params *params, size_t size);
+
+/**
+ * What training the model at `path` would take beside it, from the file's metadata alone; the context, and what
+ * q_model_train's batches take, come on top. `params` may be NULL; `threads` as in q_runtime_params; `size` is sizeof(q_plan).
+ * Errors: those of q_model_plan and q_trainer_create. A budget in `params` is checked: Q_ERR_BUDGET leaves the plan filled.
+ */
+q_error_code q_trainer_plan(const char *path,
+                            size_t path_len,
+                            const q_trainer_params *params,
+                            uint32_t threads,
+                            q_plan *plan,
+                            size_t size);
+
+/**
+ * Makes a trainer of the context's model; nothing is allocated by its passes and steps. `params` may be NULL. Free it with
+ * q_trainer_free; it keeps the model alive.
+ *
+ * Errors: Q_ERR_STATE when the context has a trainer; Q_ERR_BUDGET, whose message says what was needed; Q_ERR_INVALID_ARGUMENT,
+ * also when nothing is to be trained; Q_ERR_UNSUPPORTED for a layer without a way back; Q_ERR_OUT_OF_MEMORY.
+ */
+q_error_code q_trainer_create(q_context *context,
+                              const q_trainer_params *params,
+                              q_trainer **out);
+
+/**
+ * As q_model_forward with the trained weights of the context's trainer, keeping what q_model_backward needs.
+ *
+ * Input: I32 [n] tokens or [sequences][n]; F32 [n][in_width] rows or [sequences][n][in_width], dense. `output` is F32, dense, with
+ * out_width elements for each row. Dropout is at work. The context's own sequences are not touched.
+ * Errors: Q_ERR_STATE without a trainer; Q_ERR_SHAPE, also for more rows than `max_rows`; Q_ERR_INVALID_ARGUMENT.
+ */
+q_error_code q_model_forward_train(const q_model *model,
+                                   q_context *context,
+                                   const q_tensor *input,
+                                   q_tensor *output);
+
+/**
+ * Goes back through the model from `loss_gradient`, the gradient of a loss by the output of the q_model_forward_train before, of
+ * the same number of rows: adds to the gradients of the trainer's tensors. `layer_idx` 0: all the way; n: down to layer n, so that the
+ * layers before it get no gradient. Layers are counted as in the file or the builder, a residual branch being one.
+ *
+ * Each forward pass can be gone back through once. Gradients add up until q_trainer_step or q_trainer_zero_grad.
+ * Errors: Q_ERR_STATE without a trainer or a forward pass; Q_ERR_SHAPE; Q_ERR_INVALID_ARGUMENT when there is no such layer.
+ */
+q_error_code q_model_backward(q_model *model,
+                              q_context *context,
+                              const q_tensor *loss_gradient,
+                              uint32_t layer_idx);
+
+/**
+ * One step of all trained tensors with the trainer's optimizer. `clip_norm` bounds the norm of all gradients together, 0: nothing
+ * does. `norm` (may be NULL) receives the norm before. The gradients become zeros.
+ * Errors: Q_ERR_NOT_FINITE when a gradient is NaN or infinite: the message names it, and nothing is changed;
+ * Q_ERR_INVALID_ARGUMENT.
+ */
+q_error_code q_trainer_step(q_trainer *trainer,
+                            float learning_rate,
+                            float clip_norm,
+                            float *norm);
+
+/**
+ * Makes zeros of all gradients.
+ */
+q_error_code q_trainer_zero_grad(q_trainer *trainer);
+
+/**
+ * The number of tensors that are trained, to `n`.
+ */
+q_error_code q_trainer_tensors(q_trainer *trainer, uint32_t *n);
+
+/**
+ * Trained tensor `index`, counted from 0: its values to `weights` and its gradients to `gradients`, either of which may be NULL. They
+ * are F32, views of the trainer's memory, valid until it is freed; the host may read and write them between calls, and
+ * bind them to a q_optimizer. Errors: Q_ERR_INVALID_ARGUMENT when there is no such tensor.
+ */
+q_error_code q_trainer_tensor(q_trainer *trainer,
+                              uint32_t index,
+                              q_tensor *weights,
+                              q_tensor *gradients);
+
+/**
+ * The name of trained tensor `index`: `cap` bytes at `buf`, without a NUL. `needed` (may be NULL) receives its bytes.
+ */
+q_error_code q_trainer_tensor_name(q_trainer *trainer,
+                                   uint32_t index,
+                                   char *buf,
+                                   size_t cap,
+                                   size_t *needed);
+
+/**
+ * Lets the trainer's context compute with the trained weights of this moment from now on; its sequences become empty. The first call
+ * reserves a copy of them, later ones write over it. A context without such a call computes with the model's own weights.
+ * Errors: Q_ERR_INVALID_ARGUMENT when the trainer is another context's; Q_ERR_BUDGET.
+ */
+q_error_code q_trainer_publish(q_trainer *trainer,
+                               q_context *context);
+
+/**
+ * Writes a checkpoint to `path` (`len` bytes): weights, moments, and how many steps were taken; whole or not at all, with a
+ * checksum. Errors: Q_ERR_IO; Q_ERR_STATE when a weight is NaN or infinite. A file that was there is then as it was.
+ */
+q_error_code q_trainer_save(q_trainer *trainer,
+                            const char *path,
+                            size_t len);
+
+/**
+ * Puts a checkpoint into a trainer of the same model and the same kind of optimizer; `step` (may be NULL) receives how many steps it
+ * had taken. Errors: Q_ERR_NOT_FOUND; Q_ERR_FORMAT when it is cut or damaged; Q_ERR_STATE when it is another model's or
+ * optimizer's. The trainer is then as it was.
+ */
+q_error_code q_trainer_load(q_trainer *trainer,
+                            const char *path,
+                            size_t len,
+                            uint64_t *step);
+
+/**
+ * Writes the model with its trained weights to `path` (`len` bytes) as a GGUF file, which loads again: the metadata and tensors
+ * of the file it came from with the trained ones in their place; a model made by a q_builder becomes one of architecture `qorus`.
+ * `type` is a q_type for the trained matrices, or Q_TYPE_AS_IS.
+ * Errors: Q_ERR_UNSUPPORTED for a type that cannot be written, or any but F32 for a model made by a q_builder; Q_ERR_IO.
+ */
+q_error_code q_trainer_export(q_trainer *trainer,
+                              const char *path,
+                              size_t len,
+                              uint32_t type);
+
+/**
+ * The bytes that the trainer and its model have reserved, by class. `size` is sizeof(q_plan).
+ */
+q_error_code q_trainer_memory(q_trainer *trainer, q_plan *memory, size_t size);
+
+/**
+ * Makes the q_model_train that is running, or the next one, wait after the step under way, until q_trainer_resume or
+ * q_trainer_stop. From any thread and from callbacks.
+ */
+q_error_code q_trainer_pause(const q_trainer *trainer);
+
+/**
+ * Lets it go on. From any thread.
+ */
+q_error_code q_trainer_resume(const q_trainer *trainer);
+
+/**
+ * Makes it finish the step under way, save, and return Q_OK with Q_TRAIN_STOPPED. From any thread and from callbacks.
+ */
+q_error_code q_trainer_stop(const q_trainer *trainer);
+
+/**
+ * Frees a trainer; NULL is nothing. Its context goes on with the weights it was last given by q_trainer_publish. Not while a call
+ * uses it.
+ */
+void q_trainer_free(q_trainer *trainer);
 #endif
 
 #ifdef __cplusplus

@@ -244,6 +244,28 @@ pub unsafe extern "C" fn q_builder_softcap(builder: *mut q_builder, cap: f32) ->
     ffi!({ handle::exclusive(builder)?.hand.softcap(cap) })
 }
 
+/// In training, elements become 0 with probability `rate` and the others larger; nothing in inference.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn q_builder_dropout(builder: *mut q_builder, rate: f32) -> q_error_code {
+    ffi!({ handle::exclusive(builder)?.hand.dropout(rate) })
+}
+
+/// Rows of [numbers | a category for each table] become [numbers | a row of each table]: features of a table's columns. `tables` are
+/// `n` matrices [categories][width], one after another; categories are whole numbers, held as floats. Errors: Q_ERR_SHAPE for more
+/// tables than elements of a row; when the model runs, Q_ERR_INVALID_ARGUMENT for a number that is no category.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn q_builder_features(builder: *mut q_builder, tables: *const Tensor, n: usize) -> q_error_code {
+    ffi!({
+        let mut b = handle::exclusive(builder)?;
+        let tables = args::slice(tables, n, "tables")?;
+        let mut values = try_vec(n, "tables")?;
+        for table in tables {
+            values.push(b.matrix(table, "tables")?);
+        }
+        b.hand.features(&values)
+    })
+}
+
 /// Fills `params` with defaults. `size` is sizeof(q_attention_params).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn q_attention_params_init(params: *mut q_attention_params, size: usize) -> q_error_code {

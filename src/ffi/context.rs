@@ -103,6 +103,9 @@ pub(super) struct Held {
     /// What optimizers of the context may take.
     #[cfg(feature = "train")]
     pub budget: Arc<super::train::Budget>,
+    /// The trainer that belongs to the context, as long as it lives.
+    #[cfg(feature = "train")]
+    pub trainer: std::sync::Weak<super::train::trainer::Held>,
     _charge: Charge,
 }
 
@@ -154,6 +157,8 @@ pub unsafe extern "C" fn q_context_create(
         let held = Held {
             #[cfg(feature = "train")]
             budget: super::train::Budget::new(budget, plan.total_without_mapped()),
+            #[cfg(feature = "train")]
+            trainer: std::sync::Weak::new(),
             engine,
             model: Arc::clone(&model),
             _charge: charge,

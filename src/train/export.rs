@@ -4,20 +4,26 @@ use super::trainer::Trainer;
 use crate::Type;
 use crate::error::{Result, fail, try_vec};
 use crate::gguf::Writer;
-use crate::layers::trained::Param;
+use crate::layers::Params;
+use crate::layers::trained::{Param, Values};
 use std::path::Path;
 
 /// Elements that are converted at a time, at least a row.
 const CHUNK: usize = 1 << 20;
 
 /// Writes the model with its trained values to `path`. A trained matrix keeps the storage type it had, or takes `ty`, where its rows
-/// are whole blocks of that; everything else is as it was.
+/// are whole blocks of that; everything else is as it was. A model that was built by hand becomes a file of architecture `qorus`, whose
+/// trained values are F32.
 ///
-/// Errors: `Unsupported` for a type that no kernel writes, `State` for a model that is no file's, `Io`.
+/// Errors: `Unsupported` for a type that no kernel writes, or another than F32 for a model built by hand; `Io`.
 pub fn export(trainer: &Trainer, path: &Path, ty: Option<Type>) -> Result<()> {
     let model = trainer.model();
     let Some(gguf) = &model.gguf else {
-        fail!(State, "the model was built by hand: it has no file whose metadata could be kept");
+        if ty.is_some_and(|ty| ty != Type::F32) {
+            fail!(Unsupported, "the model was built by hand: it is saved with the values as they were trained");
+        }
+        let params = Params::with(&model.store, Values::new(trainer.trained(), trainer.values())?);
+        return crate::models::qorus::save(&model.graph, &params, |_| Ok(()), path);
     };
     let kernels = &model.runtime.kernels;
     let mut writer = Writer::new();

@@ -18,6 +18,7 @@ pub mod metrics;
 mod moments;
 pub mod optim;
 pub mod params;
+mod passes;
 pub mod run;
 pub mod schedule;
 pub mod table;

@@ -10,6 +10,7 @@ use super::optim::{Group, Method, Optimizer, Outcome};
 use super::params::{Params as Slots, group_of};
 use crate::engine::Model;
 use crate::error::{Result, fail};
+use crate::gguf::Gguf;
 use crate::layers::Params;
 use crate::layers::train::{
     PassSizes, sequence_backward, sequence_backward_need, sequence_cache_len, sequence_forward_train, sequence_results,
@@ -99,19 +100,19 @@ impl Default for TrainerParams {
 const SLICE_BYTES: usize = 8 << 20;
 
 /// The sizes of a pass, and of the memory it takes.
-struct Layout {
+pub(super) struct Layout {
     /// Layers of the head begin here.
-    end: usize,
+    pub(super) end: usize,
     /// Width of the rows that go into the head, and of its results.
-    width: usize,
-    out: usize,
+    pub(super) width: usize,
+    pub(super) out: usize,
     /// Rows of a slice.
-    slice: usize,
+    pub(super) slice: usize,
     /// Elements of the forward cache before the head, and of a slice's in it.
     cache: usize,
-    head: usize,
+    pub(super) head: usize,
     work: Need,
-    scratch: usize,
+    pub(super) scratch: usize,
     /// Bytes of a run's batches.
     batches: usize,
 }
@@ -224,17 +225,19 @@ pub enum Passed {
 
 /// See the module.
 pub struct Trainer {
-    model: Arc<Model>,
-    params: TrainerParams,
-    layout: Layout,
-    trained: Arc<Trained>,
+    pub(super) model: Arc<Model>,
+    pub(super) params: TrainerParams,
+    pub(super) layout: Layout,
+    pub(super) trained: Arc<Trained>,
     optimizer: Optimizer,
-    values: Region,
-    grads: Region,
-    cache: Region,
-    work: Region,
-    scratch: Region,
-    cancel: Arc<AtomicBool>,
+    pub(super) values: Region,
+    pub(super) grads: Region,
+    pub(super) cache: Region,
+    pub(super) work: Region,
+    pub(super) scratch: Region,
+    pub(super) cancel: Arc<AtomicBool>,
+    /// The number of the pass whose forward half was taken alone, and of which all is still there.
+    pub(super) kept: Option<u64>,
 }
 
 impl Trainer {
@@ -269,6 +272,7 @@ impl Trainer {
             params: params.clone(),
             layout,
             cancel: Arc::new(AtomicBool::new(false)),
+            kept: None,
         })
     }
 
@@ -317,6 +321,11 @@ impl Trainer {
         &bytemuck::cast_slice(self.grads.bytes())[..self.trained.len()]
     }
 
+    /// The same, to change.
+    pub fn grads_mut(&mut self) -> &mut [f32] {
+        floats(&mut self.grads, self.trained.len())
+    }
+
     /// Setting it stops the running call at its next operation with `Cancelled`; gradients are then of no use.
     pub fn cancel_flag(&self) -> &Arc<AtomicBool> {
         &self.cancel
@@ -355,6 +364,7 @@ impl Trainer {
 
     fn pass(&mut self, examples: &Examples, weight: Option<f64>, number: u64) -> Result<Passed> {
         self.check(examples)?;
+        self.kept = None;
         let Trainer { model, params, layout, trained, values, grads, cache, work, scratch, cancel, .. } = self;
         let (graph, rows) = (&model.graph, examples.places.len());
         let scratch_shards = Shards::new(scratch.bytes_mut());
@@ -442,6 +452,7 @@ impl Trainer {
 
     /// One step with the gradients so far; they become zeros. Where one is NaN or infinite nothing is changed.
     pub fn step(&mut self, rate: f64, clip: Clip) -> Result<Outcome> {
+        self.kept = None;
         let Trainer { model, layout, trained, optimizer, values, grads, work, scratch, cancel, .. } = self;
         let scratch = Shards::new(scratch.bytes_mut());
         let exec = exec(model, &scratch, layout.scratch, cancel);
@@ -458,6 +469,20 @@ impl Trainer {
     }
 
     fn check(&self, e: &Examples) -> Result<()> {
+        self.check_rows(e)?;
+        let rows = e.places.len();
+        let (given, expected) = match self.params.objective {
+            Objective::Classes { .. } => (e.targets.len(), rows),
+            Objective::Values => (e.values.len(), rows * self.layout.out),
+        };
+        if given != expected {
+            fail!(Shape, "{given} targets for {rows} rows, expected {expected}");
+        }
+        Ok(())
+    }
+
+    /// What goes in, without what is wanted of it.
+    pub(super) fn check_rows(&self, e: &Examples) -> Result<()> {
         let (rows, p, graph) = (e.places.len(), &self.params, &self.model.graph);
         let longest = e.lens.iter().max().map_or(0, |&len| len as usize);
         if rows == 0 || rows > p.rows || longest > p.longest {
@@ -468,7 +493,7 @@ impl Trainer {
                 p.longest
             );
         }
-        let (in_width, out) = (graph.in_width, self.layout.out);
+        let in_width = graph.in_width;
         let lens = [e.x.len(), if in_width == 0 { e.tokens.len() } else { rows }];
         if lens != [rows * in_width, rows] {
             fail!(
@@ -483,13 +508,6 @@ impl Trainer {
         let vocab = graph.vocab();
         if let Some(i) = e.tokens.iter().position(|&t| vocab > 0 && t as usize >= vocab) {
             fail!(InvalidArgument, "token {} of row {i} is outside the vocabulary of {vocab}", e.tokens[i]);
-        }
-        let (given, expected) = match p.objective {
-            Objective::Classes { .. } => (e.targets.len(), rows),
-            Objective::Values => (e.values.len(), rows * out),
-        };
-        if given != expected {
-            fail!(Shape, "{given} targets for {rows} rows, expected {expected}");
         }
         if let Some(gguf) = &self.model.gguf {
             gguf.check_unchanged()?;
@@ -509,13 +527,18 @@ fn entropy(objective: &Objective, classes: usize) -> Option<CrossEntropy<'_>> {
 }
 
 /// What runs operations on the model's threads.
-fn exec<'a>(model: &'a Model, scratch: &'a Shards<'a, u8>, bytes: usize, cancel: &'a AtomicBool) -> Exec<'a> {
+pub(super) fn exec<'a>(
+    model: &'a Model,
+    scratch: &'a Shards<'a, u8>,
+    bytes: usize,
+    cancel: &'a AtomicBool,
+) -> Exec<'a> {
     let runtime = &model.runtime;
     Exec { kernels: &runtime.kernels, pool: &runtime.pool, scratch, scratch_bytes: bytes, cancel }
 }
 
 /// The first `len` floats of a region.
-fn floats(region: &mut Region, len: usize) -> &mut [f32] {
+pub(super) fn floats(region: &mut Region, len: usize) -> &mut [f32] {
     &mut bytemuck::cast_slice_mut(region.bytes_mut())[..len]
 }
 
@@ -531,14 +554,19 @@ fn reserved(model: &Model, plan: Plan) -> Plan {
 
 /// The name of a parameter: its tensor's in the file, or a number.
 pub fn name_of(model: &Model, param: &Param) -> String {
+    name_in(&model.graph, model.gguf.as_deref(), param)
+}
+
+/// The same of a graph and its file.
+pub fn name_in(graph: &Graph, gguf: Option<&Gguf>, param: &Param) -> String {
     let tensor = match param {
         Param::Matrix(w) => Some(w.tensor()),
         Param::Vector(v) => {
-            let load = model.graph.loads.iter().find(|load| (load.at..load.at + load.len.max(1)).contains(&v.start()));
+            let load = graph.loads.iter().find(|load| (load.at..load.at + load.len.max(1)).contains(&v.start()));
             load.map(|load| load.tensor)
         }
     };
-    let named = model.gguf.as_ref().zip(tensor).and_then(|(gguf, i)| Some(gguf.tensor_name(gguf.tensors().get(i)?)));
+    let named = gguf.zip(tensor).and_then(|(gguf, i)| Some(gguf.tensor_name(gguf.tensors().get(i)?)));
     match (named, param) {
         (Some(name), _) => name.to_owned(),
         (None, Param::Matrix(w)) => format!("matrix {}", w.tensor()),

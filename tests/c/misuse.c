@@ -935,6 +935,12 @@ static void test_builder(void) {
     NO(q_builder_layernorm(b, NULL, NULL, 0));
     NO(q_builder_activation(NULL, 0));
     NO(q_builder_activation(b, 8));
+    NO(q_builder_dropout(NULL, 0.5f));
+    NO(q_builder_dropout(b, 1));
+    NO(q_builder_dropout(b, NAN));
+    NO(q_builder_features(NULL, &w, 1));
+    NO(q_builder_features(b, NULL, 1));
+    IS(Q_ERR_SHAPE, q_builder_features(b, &row, 1));
     NO(q_builder_scale(NULL, 1));
     NO(q_builder_scale(b, INFINITY));
     NO(q_builder_softcap(NULL, 1));
@@ -1089,7 +1095,14 @@ static void test_loss(void) {
         TRUE(gaps[0] != 7);
         loss = -1;
     }
+    NO(q_loss_mse(&predictions, &predictions, NULL));
     NO(q_loss_mse_grad(&predictions, &shares, &predictions));
+    if (isa != Q_ISA_SCALAR) {
+        NO(q_loss_mse_avx2(&predictions, &predictions, NULL));
+        NO(q_loss_mse_grad_avx2(&predictions, &shares, &predictions));
+        NO(q_loss_crossentropy_avx2(&predictions, &labels, NULL));
+        NO(q_loss_crossentropy_grad_avx2(&predictions, &labels, NULL));
+    }
     /* Targets of other shapes, and classes that there are not. */
     t = wrapped(Q_TYPE_I32, 2, 4, 1, classes);
     OK(q_loss_crossentropy(&predictions, &t, &loss));
@@ -1395,6 +1408,259 @@ static void test_optimizer(void) {
     OK(q_optimizer_step(o, &wt, &gt));
     q_optimizer_free(o);
 }
+
+/* Sequences of one token each, which says the next. */
+static int32_t fill(uint64_t number, q_train_batch *batch, void *user) {
+    int *mode = user;
+    uint32_t i;
+    if (*mode == 1) return 0;
+    if (*mode == 2) return -1;
+    batch->n_seqs = *mode == 3 ? 0 : *mode == 4 ? 1000 : 2;
+    for (i = 0; i < 2; i++) {
+        batch->lens[i] = *mode == 5 ? 1000 : 1;
+        batch->tokens[i] = *mode == 6 ? 5000 : (uint32_t)(number % 90 + i);
+        batch->targets[i] = *mode == 7 ? -100 : *mode == 8 ? 98 : (int32_t)(number % 90 + i + 1);
+    }
+    return 1;
+}
+
+static int32_t stop_at_two(const q_train_report *report, void *user) {
+    (void)user;
+    return report->step == 2;
+}
+
+static int32_t only_norms(const char *name, size_t len, void *user) {
+    (void)user;
+    return len > 11 && memcmp(name + len - 11, "norm.weight", 11) == 0;
+}
+
+static int32_t nothing(const char *name, size_t len, void *user) {
+    (void)name, (void)len, (void)user;
+    return 0;
+}
+
+static void test_trainer(void) {
+    static float out[4 * 98], dy[4 * 98];
+    int32_t tokens[4] = {5, 6, 7, 8};
+    char name[64], file[1024];
+    int mode = 0;
+    size_t needed = 0, len;
+    uint32_t n = 0, i;
+    uint64_t step = 0;
+    float norm = -1;
+    q_context_params cp;
+    q_trainer_params p;
+    q_train_params t;
+    q_train_result result;
+    q_context *c = NULL;
+    q_trainer *trainer = NULL, *second = NULL;
+    q_model *again = NULL;
+    q_plan plan, memory;
+    q_tensor ids, y, g, w, other;
+    ids = wrapped(Q_TYPE_I32, 1, 4, 0, tokens);
+    y = wrapped(Q_TYPE_F32, 2, 4, 98, out);
+    g = wrapped(Q_TYPE_F32, 2, 4, 98, dy);
+    OK(q_context_params_init(&cp, sizeof cp));
+    cp.n_ctx = 8;
+    OK(q_context_create(model, &cp, &c));
+    NO(q_trainer_params_init(NULL, sizeof p));
+    IS(Q_ERR_ABI, q_trainer_params_init(&p, 3));
+    OK(q_trainer_params_init(&p, sizeof p));
+    p.max_rows = 8;
+    NO(q_trainer_create(NULL, &p, &trainer));
+    NO(q_trainer_create(c, &p, NULL));
+    NO(q_trainer_create((q_context *)model, &p, &trainer));
+    p.max_rows = 0;
+    NO(q_trainer_create(c, &p, &trainer));
+    p.max_rows = 8;
+    p.max_len = 9;
+    NO(q_trainer_create(c, &p, &trainer));
+    p.max_len = 0;
+    p.type = 7;
+    NO(q_trainer_create(c, &p, &trainer));
+    p.type = Q_LOSS_CROSSENTROPY;
+    p.recompute = 2;
+    NO(q_trainer_create(c, &p, &trainer));
+    p.recompute = 0;
+    p.reserved = 1;
+    IS(Q_ERR_ABI, q_trainer_create(c, &p, &trainer));
+    p.reserved = 0;
+    p.trained = nothing;
+    NO(q_trainer_create(c, &p, &trainer));
+    p.trained = NULL;
+    p.budget = 1000;
+    IS(Q_ERR_BUDGET, q_trainer_create(c, &p, &trainer));
+    p.budget = 0;
+    len = strlen(path);
+    NO(q_trainer_plan(NULL, len, &p, 2, &plan, sizeof plan));
+    NO(q_trainer_plan(path, len, &p, 2, NULL, sizeof plan));
+    IS(Q_ERR_ABI, q_trainer_plan(path, len, &p, 2, &plan, 0));
+    IS(Q_ERR_NOT_FOUND, q_trainer_plan(path, len - 1, &p, 2, &plan, sizeof plan));
+    OK(q_trainer_plan(path, len, &p, 2, &plan, sizeof plan));
+    p.budget = plan.total_without_mapped - 1;
+    IS(Q_ERR_BUDGET, q_trainer_plan(path, len, &p, 2, &memory, sizeof memory));
+    IS(Q_ERR_BUDGET, q_trainer_create(c, &p, &trainer));
+    TRUE(trainer == NULL);
+    IS(Q_ERR_STATE, q_model_forward_train(model, c, &ids, &y));
+    IS(Q_ERR_STATE, q_model_backward(model, c, &g, 0));
+    OK(q_train_params_init(&t, sizeof t));
+    t.steps = 3;
+    t.data = fill;
+    t.user = &mode;
+    IS(Q_ERR_STATE, q_model_train(model, c, &t, NULL, 0));
+    p.budget++;
+    OK(q_trainer_create(c, &p, &trainer));
+    IS(Q_ERR_STATE, q_trainer_create(c, &p, &second));
+    NO(q_trainer_memory(NULL, &memory, sizeof memory));
+    NO(q_trainer_memory(trainer, NULL, sizeof memory));
+    OK(q_trainer_memory(trainer, &memory, sizeof memory));
+    TRUE(memcmp(&plan, &memory, sizeof plan) == 0);
+
+    NO(q_model_forward_train(NULL, c, &ids, &y));
+    NO(q_model_forward_train(model, NULL, &ids, &y));
+    NO(q_model_forward_train(model, c, NULL, &y));
+    NO(q_model_forward_train(model, c, &ids, NULL));
+    NO(q_model_forward_train(model, c, &y, &y));
+    IS(Q_ERR_SHAPE, q_model_forward_train(model, c, &g, &y));
+    other = wrapped(Q_TYPE_F32, 2, 3, 98, out);
+    IS(Q_ERR_SHAPE, q_model_forward_train(model, c, &ids, &other));
+    other = wrapped(Q_TYPE_F32, 2, 98, 4, out);
+    IS(Q_ERR_SHAPE, q_model_forward_train(model, c, &ids, &other));
+    tokens[1] = 98;
+    NO(q_model_forward_train(model, c, &ids, &y));
+    tokens[1] = -1;
+    NO(q_model_forward_train(model, c, &ids, &y));
+    tokens[1] = 6;
+    IS(Q_ERR_STATE, q_model_backward(model, c, &g, 0));
+    OK(q_model_forward_train(model, c, &ids, &y));
+    NO(q_model_backward(NULL, c, &g, 0));
+    NO(q_model_backward(model, NULL, &g, 0));
+    NO(q_model_backward(model, c, NULL, 0));
+    IS(Q_ERR_SHAPE, q_model_backward(model, c, &ids, 0));
+    NO(q_model_backward(model, c, &g, 1000));
+    for (i = 0; i < 4 * 98; i++) dy[i] = 0.01f;
+    OK(q_model_backward(model, c, &g, 0));
+    IS(Q_ERR_STATE, q_model_backward(model, c, &g, 0));
+
+    NO(q_trainer_tensors(NULL, &n));
+    NO(q_trainer_tensors(trainer, NULL));
+    OK(q_trainer_tensors(trainer, &n));
+    TRUE(n > 5);
+    NO(q_trainer_tensor(NULL, 0, &w, &g));
+    NO(q_trainer_tensor(trainer, n, &w, &g));
+    OK(q_trainer_tensor(trainer, 0, &w, NULL));
+    TRUE(w.n_dims == 2 && w.dims[0] == 98);
+    OK(q_trainer_tensor(trainer, 0, NULL, &other));
+    NO(q_trainer_tensor_name(NULL, 0, name, sizeof name, &needed));
+    NO(q_trainer_tensor_name(trainer, n, name, sizeof name, &needed));
+    IS(Q_ERR_BUFFER_TOO_SMALL, q_trainer_tensor_name(trainer, 0, name, 3, &needed));
+    OK(q_trainer_tensor_name(trainer, 0, name, sizeof name, &needed));
+    TRUE(needed == 17 && memcmp(name, "token_embd.weight", 17) == 0);
+    NO(q_trainer_step(NULL, 0.1f, 1, &norm));
+    NO(q_trainer_step(trainer, NAN, 1, &norm));
+    NO(q_trainer_step(trainer, 0.1f, -1, &norm));
+    ((float *)other.data)[5 * w.dims[1] + 3] = NAN; /* a row of a token that was there */
+    IS(Q_ERR_NOT_FINITE, q_trainer_step(trainer, 0.1f, 1, &norm));
+    NO(q_trainer_zero_grad(NULL));
+    OK(q_trainer_zero_grad(trainer));
+    OK(q_trainer_step(trainer, 0.001f, 0, &norm));
+    TRUE(norm == 0);
+    OK(q_trainer_step(trainer, 0, 1, NULL));
+
+    NO(q_trainer_publish(NULL, c));
+    NO(q_trainer_publish(trainer, NULL));
+    NO(q_trainer_publish(trainer, context));
+    OK(q_trainer_publish(trainer, c));
+    OK(q_trainer_publish(trainer, c));
+    snprintf(file, sizeof file, "%s/misuse.qckpt", folder);
+    NO(q_trainer_save(NULL, file, strlen(file)));
+    NO(q_trainer_save(trainer, NULL, 4));
+    IS(Q_ERR_IO, q_trainer_save(trainer, "/no/such/folder/x", 17));
+    OK(q_trainer_save(trainer, file, strlen(file)));
+    NO(q_trainer_load(NULL, file, strlen(file), &step));
+    NO(q_trainer_load(trainer, NULL, 4, &step));
+    IS(Q_ERR_NOT_FOUND, q_trainer_load(trainer, file, strlen(file) - 1, &step));
+    IS(Q_ERR_FORMAT, q_trainer_load(trainer, path, len, &step));
+    OK(q_trainer_load(trainer, file, strlen(file), &step));
+    TRUE(step == 2);
+    OK(q_trainer_load(trainer, file, strlen(file), NULL));
+    snprintf(file, sizeof file, "%s/misuse.gguf", folder);
+    NO(q_trainer_export(NULL, file, strlen(file), Q_TYPE_AS_IS));
+    NO(q_trainer_export(trainer, NULL, 3, Q_TYPE_AS_IS));
+    NO(q_trainer_export(trainer, file, strlen(file), 5));
+    IS(Q_ERR_IO, q_trainer_export(trainer, "/no/such/folder/x", 17, Q_TYPE_AS_IS));
+    OK(q_trainer_export(trainer, file, strlen(file), Q_TYPE_AS_IS));
+    OK(q_model_load(runtime, file, strlen(file), NULL, &again));
+    q_model_free(again);
+    remove(file);
+
+    NO(q_train_params_init(NULL, sizeof t));
+    IS(Q_ERR_ABI, q_train_params_init(&t, 1));
+    NO(q_model_train(NULL, c, &t, NULL, 0));
+    NO(q_model_train(model, NULL, &t, NULL, 0));
+    NO(q_model_train(model, c, NULL, NULL, 0));
+    IS(Q_ERR_STATE, q_model_train(model, context, &t, NULL, 0));
+    IS(Q_ERR_ABI, q_model_train(model, c, &t, &result, 0));
+    t.data = NULL;
+    NO(q_model_train(model, c, &t, NULL, 0));
+    t.data = fill;
+    t.learning_rate = NAN;
+    NO(q_model_train(model, c, &t, NULL, 0));
+    t.learning_rate = 0.001;
+    t.accumulate = 0;
+    NO(q_model_train(model, c, &t, NULL, 0));
+    t.accumulate = 1;
+    t.schedule = 3;
+    NO(q_model_train(model, c, &t, NULL, 0));
+    t.schedule = Q_SCHEDULE_LINEAR;
+    t.validate_every = 1;
+    NO(q_model_train(model, c, &t, NULL, 0));
+    t.validate_every = 0;
+    t.steps = 0;
+    NO(q_model_train(model, c, &t, NULL, 0));
+    t.steps = 3;
+    t.resume = path;
+    t.resume_len = len;
+    IS(Q_ERR_FORMAT, q_model_train(model, c, &t, NULL, 0));
+    t.resume = NULL;
+    t.folder = "/no/such/folder";
+    t.folder_len = 15;
+    IS(Q_ERR_IO, q_model_train(model, c, &t, NULL, 0));
+    t.folder = NULL;
+    for (mode = 1; mode < 9; mode++) {
+        const q_error_code codes[] = {Q_ERR_STATE, Q_ERR_CANCELLED, Q_ERR_INVALID_ARGUMENT, Q_ERR_INVALID_ARGUMENT,
+                                      Q_ERR_INVALID_ARGUMENT, Q_ERR_INVALID_ARGUMENT, Q_ERR_STATE,
+                                      Q_ERR_INVALID_ARGUMENT};
+        IS(codes[mode - 1], q_model_train(model, c, &t, &result, sizeof result));
+    }
+    mode = 0;
+    OK(q_model_train(model, c, &t, &result, sizeof result));
+    TRUE(result.step == 3 && result.end == Q_TRAIN_DONE && result.faults == 0);
+    t.on_step = stop_at_two;
+    OK(q_model_train(model, c, &t, &result, sizeof result));
+    TRUE(result.step == 2 && result.end == Q_TRAIN_STOPPED);
+    t.on_step = NULL;
+    NO(q_trainer_pause(NULL));
+    NO(q_trainer_resume(NULL));
+    NO(q_trainer_stop(NULL));
+    NO(q_trainer_stop((q_trainer *)model));
+    OK(q_trainer_pause(trainer));
+    OK(q_trainer_resume(trainer));
+    OK(q_trainer_stop(trainer));
+    OK(q_model_train(model, c, &t, &result, sizeof result));
+    TRUE(result.step == 0 && result.end == Q_TRAIN_STOPPED);
+    OK(q_model_train(model, c, &t, NULL, 0));
+    q_trainer_free(trainer);
+    q_trainer_free(NULL);
+    IS(Q_ERR_STATE, q_model_train(model, c, &t, NULL, 0));
+    p.trained = only_norms;
+    OK(q_trainer_create(c, &p, &trainer));
+    OK(q_trainer_tensors(trainer, &i));
+    TRUE(i > 0 && i < n);
+    q_context_free(c);
+    OK(q_trainer_zero_grad(trainer));
+    q_trainer_free(trainer);
+}
 #endif
 
 /* A mapped file that grows under its model is noticed; one that was copied may change. */
@@ -1504,6 +1770,7 @@ int main(int argc, char **argv) {
     test_loss();
     test_clip();
     test_optimizer();
+    test_trainer();
 #endif
     test_file_changed();
     test_order();

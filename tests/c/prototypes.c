@@ -20,6 +20,9 @@ q_error_code (*optimizer_step)(q_optimizer *, q_tensor *, const q_tensor *) = q_
 void (*optimizer_zero_grad)(q_optimizer *) = q_optimizer_zero_grad;
 void (*optimizer_free)(q_optimizer *) = q_optimizer_free;
 typedef char optimizers_have_their_numbers[Q_OPTIM_SGD == 0 && Q_OPTIM_ADAM == 1 && Q_OPTIM_ADAMW == 2 ? 1 : -1];
+q_error_code (*model_forward_train)(const q_model *, q_context *, const q_tensor *, q_tensor *) = q_model_forward_train;
+q_error_code (*model_backward)(q_model *, q_context *, const q_tensor *, uint32_t) = q_model_backward;
+q_error_code (*model_train)(const q_model *, q_context *, const q_train_params *, q_train_result *, size_t) = q_model_train;
 
 typedef q_error_code loss_fn(const q_tensor *, const q_tensor *, float *);
 typedef q_error_code loss_grad_fn(const q_tensor *, const q_tensor *, q_tensor *);

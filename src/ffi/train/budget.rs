@@ -23,6 +23,11 @@ impl Budget {
         Arc::new(Budget { limit, left: AtomicUsize::new(left) })
     }
 
+    /// Bytes left.
+    pub(super) fn left(&self) -> usize {
+        self.left.load(Ordering::Relaxed)
+    }
+
     /// Takes bytes of it for `what`.
     pub(super) fn take(self: &Arc<Self>, bytes: usize, what: &str) -> Result<Part> {
         let less = |left: usize| left.checked_sub(bytes);

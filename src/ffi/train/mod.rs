@@ -10,6 +10,10 @@ pub mod clip;
 pub mod loss;
 #[cfg(feature = "train")]
 pub mod optimizer;
+#[cfg(feature = "train")]
+pub mod run;
+#[cfg(feature = "train")]
+pub mod trainer;
 
 #[cfg(feature = "train")]
 pub(super) use budget::Budget;
