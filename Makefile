@@ -16,5 +16,5 @@ docs:
 	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --all-features --no-deps
 
 examples:
-	cargo build --release --features capi
+	cargo build --release --features capi,train
 	$(MAKE) -C examples/c run MODEL=$(CURDIR)/cli/models/stories15M-q8_0.gguf

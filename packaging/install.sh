@@ -3,6 +3,9 @@
 #
 #     packaging/install.sh [PREFIX]       /usr/local unless given; DESTDIR is put before it
 #
+# QORUS_FEATURES, "capi" unless set, may be "capi,train": with training, whose declarations the installed pkg-config and CMake files
+# then switch on.
+#
 # QORUS_LIBDIR names a folder with libqorus.so and libqorus.a that are built already; without it they are built here, by
 # the one command that also optimizes over crates (cargo leaves that out when it makes the Rust library in the same go).
 set -eu
@@ -12,7 +15,7 @@ prefix=${1:-/usr/local}
 into=${DESTDIR:-}$prefix
 
 if [ -z "${QORUS_LIBDIR:-}" ]; then
-    cargo rustc --manifest-path "$root/Cargo.toml" -p qorus --release --features capi --lib --crate-type cdylib,staticlib \
+    cargo rustc --manifest-path "$root/Cargo.toml" -p qorus --release --features "${QORUS_FEATURES:-capi}" --lib --crate-type cdylib,staticlib \
         --config 'profile.release.lto="thin"'
     QORUS_LIBDIR=$root/target/release
 fi
@@ -23,8 +26,11 @@ rest=${version#*.}
 minor=${rest%%.*}
 if [ "$major" = 0 ]; then soname=libqorus.so.0.$minor; else soname=libqorus.so.$major; fi
 
+training=
+if grep -q q_model_train "$QORUS_LIBDIR/libqorus.so"; then training=Q_ENABLE_TRAINING; fi
+
 fill() {
-    sed -e "s|@PREFIX@|$prefix|g" -e "s|@VERSION@|$version|g" -e "s|@MAJOR@|$major|g" -e "s|@MINOR@|$minor|g" "$1"
+    sed -e "s|@DEFINES@|${training:+ -D$training}|g" -e "s|@DEFINITIONS@|$training|g" -e "s|@PREFIX@|$prefix|g" -e "s|@VERSION@|$version|g" -e "s|@MAJOR@|$major|g" -e "s|@MINOR@|$minor|g" "$1"
 }
 
 mkdir -p "$into/include" "$into/lib/pkgconfig" "$into/lib/cmake/Qorus"
@@ -34,6 +40,6 @@ ln -sf "libqorus.so.$version" "$into/lib/$soname"
 ln -sf "$soname" "$into/lib/libqorus.so"
 cp "$QORUS_LIBDIR/libqorus.a" "$into/lib/libqorus.a"
 fill "$root/packaging/qorus.pc.in" > "$into/lib/pkgconfig/qorus.pc"
-cp "$root/packaging/QorusConfig.cmake" "$into/lib/cmake/Qorus/QorusConfig.cmake"
+fill "$root/packaging/QorusConfig.cmake.in" > "$into/lib/cmake/Qorus/QorusConfig.cmake"
 fill "$root/packaging/QorusConfigVersion.cmake.in" > "$into/lib/cmake/Qorus/QorusConfigVersion.cmake"
 echo "installed qorus $version below $into"

@@ -8,6 +8,7 @@ use qorus::Isa;
 use qorus::ffi::train::clip::{q_grad_clip_norm, q_grad_clip_value};
 use qorus::ffi::train::loss::*;
 use qorus::ffi::train::optimizer::*;
+use qorus::ffi::train::trainer::*;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -91,6 +92,27 @@ fn a_step_of_a_host_allocates_nothing() {
                 assert_eq!(step, 3);
                 q_optimizer_free(optimizer);
             }
+        }
+        // A pass and a step of the context's own trainer.
+        let tokens = [3; 16];
+        let mut y = vec![0.0; 16 * 98];
+        let (ids, mut yt) = (ints(&tokens, &[16]), floats_mut(&mut y, &[16, 98]));
+        let mut trainer = null_mut();
+        // SAFETY: arguments as the header asks for.
+        unsafe {
+            ok(q_trainer_create(host.context, null(), &mut trainer));
+            ok(q_trainer_publish(trainer, host.context));
+            let (count, ()) = allocations(|| {
+                for _ in 0..3 {
+                    ok(q_model_forward_train(host.model, host.context, &ids, &mut yt));
+                    ok(q_model_backward(host.model, host.context, &yt, 0));
+                    ok(q_trainer_step(trainer, 1e-3, 1.0, null_mut()));
+                    ok(q_trainer_zero_grad(trainer));
+                    ok(q_trainer_publish(trainer, host.context));
+                }
+            });
+            assert_eq!(count, 0, "{threads} threads");
+            q_trainer_free(trainer);
         }
     }
 }

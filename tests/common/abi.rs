@@ -4,7 +4,9 @@
 use qorus::ffi::context::{q_context, q_context_create, q_context_free};
 use qorus::ffi::error::{q_error_code, q_last_error};
 use qorus::ffi::model::{q_model, q_model_free, q_model_load};
-use qorus::ffi::runtime::{q_runtime, q_runtime_create, q_runtime_free, q_runtime_params, q_runtime_params_init};
+use qorus::ffi::runtime::{
+    q_isa, q_runtime, q_runtime_create, q_runtime_free, q_runtime_params, q_runtime_params_init,
+};
 use qorus::tensor::Tensor;
 use qorus::{Isa, Type};
 use std::path::Path;
@@ -41,11 +43,13 @@ impl Host {
             let mut p = std::mem::zeroed::<q_runtime_params>();
             ok(q_runtime_params_init(&mut p, size_of_val(&p)));
             p.threads = threads;
-            // The number of its q_isa.
-            p.isa = [(Isa::Scalar, 1), (Isa::Avx2, 2), (Isa::Avx512, 3), (Isa::AvxVnni, 4)]
-                .into_iter()
-                .find_map(|(level, number)| (level == isa).then_some(number))
-                .unwrap();
+            p.isa = match isa {
+                Isa::Scalar => q_isa::Q_ISA_SCALAR,
+                Isa::Avx2 => q_isa::Q_ISA_AVX2,
+                Isa::AvxVnni => q_isa::Q_ISA_AVXVNNI,
+                Isa::Avx512 => q_isa::Q_ISA_AVX512,
+                Isa::Avx512Bf16 => q_isa::Q_ISA_AVX512BF16,
+            } as u32;
             ok(q_runtime_create(&p, &mut host.runtime));
             ok(q_model_load(host.runtime, path.as_ptr().cast(), path.len(), null(), &mut host.model));
             ok(q_context_create(host.model, null(), &mut host.context));
