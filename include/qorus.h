@@ -87,6 +87,17 @@
  * dequantizes; q_tensor_to_dlpack and back exchange them with other libraries. A q_builder makes a model of layers, one call
  * each, from weights in tensors, and q_model_forward runs it, or any other model. examples/c/network.c has all of it.
  *
+ * Training
+ * --------
+ * A library built with --features capi,train has more, declared where Q_ENABLE_TRAINING is defined before this header is
+ * included (pkg-config and CMake do it). Losses, clipping and a q_optimizer work on tensors of the host's own. A q_trainer
+ * belongs to a context and holds what learns of its model, which stays as it is: q_model_train does the whole loop on batches that
+ * a callback gives; q_model_forward_train, any loss, q_model_backward and q_trainer_step are its parts. q_trainer_publish lets
+ * the context compute with the weights of the moment, q_trainer_export writes them as a GGUF file. A model from nothing is one that a
+ * q_builder makes of random weights. Gradients are those of mean losses: 2 (p - t) / N of squares, (softmax - onehot) / count of
+ * cross-entropy. All memory is reserved by the calls that create and bind; no pass and no step allocates.
+ * examples/c/train_table.c and train_text.c have all of it.
+ *
  * Bits
  * ----
  *
