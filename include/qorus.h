@@ -87,6 +87,17 @@
  * dequantizes; q_tensor_to_dlpack and back exchange them with other libraries. A q_builder makes a model of layers, one call
  * each, from weights in tensors, and q_model_forward runs it, or any other model. examples/c/network.c has all of it.
  *
+ * Training
+ * --------
+ * A library built with --features capi,train has more, declared where Q_ENABLE_TRAINING is defined before this header is
+ * included (pkg-config and CMake do it). Losses, clipping and a q_optimizer work on tensors of the host's own. A q_trainer
+ * belongs to a context and holds what learns of its model, which stays as it is: q_model_train does the whole loop on batches that
+ * a callback gives; q_model_forward_train, any loss, q_model_backward and q_trainer_step are its parts. q_trainer_publish lets
+ * the context compute with the weights of the moment, q_trainer_export writes them as a GGUF file. A model from nothing is one that a
+ * q_builder makes of random weights. Gradients are those of mean losses: 2 (p - t) / N of squares, (softmax - onehot) / count of
+ * cross-entropy. All memory is reserved by the calls that create and bind; no pass and no step allocates.
+ * examples/c/train_table.c and train_text.c have all of it.
+ *
  * Bits
  * ----
  *
@@ -1668,7 +1679,7 @@ typedef struct {
      */
     uint32_t size;
     /**
-     * Batches whose gradients make one step (1).
+     * Batches whose gradients make one step; 0 (the default): as many as the trainer was made for.
      */
     uint32_t accumulate;
     /**
@@ -1839,9 +1850,9 @@ typedef struct {
      */
     float label_smoothing;
     /**
-     * 0.
+     * The most batches whose gradients make one step of q_model_train (1).
      */
-    uint32_t reserved;
+    uint32_t accumulate;
     /**
      * A weight for each class: F32 [classes], or NULL. Copied.
      */
@@ -3038,8 +3049,8 @@ q_error_code q_model_train(const q_model *model,
 q_error_code q_trainer_params_init(q_trainer_params *params, size_t size);
 
 /**
- * What training the model at `path` would take beside it, from the file's metadata alone; the context, and what
- * q_model_train's batches take, come on top. `params` may be NULL; `threads` as in q_runtime_params; `size` is sizeof(q_plan).
+ * What training the model at `path` would take, the model included, from the file's metadata alone; the context comes on top, and
+ * so does the copy of q_trainer_publish. `params` may be NULL; `threads` as in q_runtime_params; `size` is sizeof(q_plan).
  * Errors: those of q_model_plan and q_trainer_create. A budget in `params` is checked: Q_ERR_BUDGET leaves the plan filled.
  */
 q_error_code q_trainer_plan(const char *path,

@@ -6,7 +6,7 @@ use super::optimizer::{self, q_optimizer_params};
 use crate::engine::{self, ContextParams};
 use crate::error::{Result, fail, try_vec};
 use crate::ffi::context::q_context;
-use crate::ffi::error::{choice, q_error_code, unused};
+use crate::ffi::error::{choice, q_error_code};
 use crate::ffi::handle::{self, Opaque};
 use crate::ffi::model::{Loaded, q_model, q_plan};
 use crate::ffi::params::{self, Params};
@@ -61,8 +61,8 @@ pub struct q_trainer_params {
     pub recompute: u32,
     /// The share of the target that is spread evenly over all classes, from 0 (the default) to 1.
     pub label_smoothing: f32,
-    /// 0.
-    pub reserved: u32,
+    /// The most batches whose gradients make one step of q_model_train (1).
+    pub accumulate: u32,
     /// A weight for each class: F32 [classes], or NULL. Copied.
     pub class_weights: *const Tensor,
     /// The optimizer's numbers, copied; NULL: AdamW with a weight decay of 0.01. The rate is given with each step; norms and
@@ -91,7 +91,7 @@ unsafe impl Params for q_trainer_params {
             slice: 0,
             recompute: 0,
             label_smoothing: 0.0,
-            reserved: 0,
+            accumulate: 1,
             class_weights: std::ptr::null(),
             optimizer: std::ptr::null(),
             seed: 0,
@@ -195,7 +195,9 @@ impl Learner {
 
 /// The library's parameters of those of the host.
 unsafe fn engine_params(p: &q_trainer_params) -> Result<TrainerParams> {
-    unused("reserved", p.reserved)?;
+    if p.accumulate == 0 || p.accumulate > 1 << 16 {
+        fail!(InvalidArgument, "accumulate is {}: give 1 to 65536 batches of a step", p.accumulate);
+    }
     // SAFETY: the host's pointer.
     let weights = match unsafe { view_opt(p.class_weights, "class_weights") }? {
         None => None,
@@ -226,6 +228,8 @@ unsafe fn engine_params(p: &q_trainer_params) -> Result<TrainerParams> {
         objective,
         method: optimizer::method(&o)?,
         groups: [group, Group::default()],
+        // One more, for the rows of passes by hand.
+        passes: p.accumulate as usize + 1,
         seed: p.seed,
         budget: usize::try_from(p.budget).unwrap_or(usize::MAX),
         ..TrainerParams::default()
@@ -247,8 +251,8 @@ pub unsafe extern "C" fn q_trainer_params_init(params: *mut q_trainer_params, si
     ffi!({ params::init(params, size) })
 }
 
-/// What training the model at `path` would take beside it, from the file's metadata alone; the context, and what
-/// q_model_train's batches take, come on top. `params` may be NULL; `threads` as in q_runtime_params; `size` is sizeof(q_plan).
+/// What training the model at `path` would take, the model included, from the file's metadata alone; the context comes on top, and
+/// so does the copy of q_trainer_publish. `params` may be NULL; `threads` as in q_runtime_params; `size` is sizeof(q_plan).
 /// Errors: those of q_model_plan and q_trainer_create. A budget in `params` is checked: Q_ERR_BUDGET leaves the plan filled.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn q_trainer_plan(
@@ -302,8 +306,8 @@ pub unsafe extern "C" fn q_trainer_create(
             made.budget = if made.budget == 0 { left } else { made.budget.min(left) };
         }
         let trainer = Trainer::new(model, &made, |name| wanted(&p, name))?;
-        let slab = Slab::new(&model.graph, made.rows, false)?;
-        let bytes = trainer.reserved().total_without_mapped() - charged + slab.reserved();
+        let slab = Slab::new(&model.graph, made.rows, matches!(made.objective, Objective::Values))?;
+        let bytes = trainer.reserved().total_without_mapped() - charged;
         let part = context.budget.take(bytes, "the trainer")?;
         let charge = runtime.charge(bytes, "the trainer")?;
         let (state, snapshot) = (State::default(), None);
