@@ -1679,7 +1679,7 @@ typedef struct {
      */
     uint32_t size;
     /**
-     * Batches whose gradients make one step (1).
+     * Batches whose gradients make one step; 0 (the default): as many as the trainer was made for.
      */
     uint32_t accumulate;
     /**
@@ -1850,9 +1850,9 @@ typedef struct {
      */
     float label_smoothing;
     /**
-     * The most passes of a step of q_model_train, whose rows are held at once (1).
+     * The most batches whose gradients make one step of q_model_train (1).
      */
-    uint32_t max_accumulate;
+    uint32_t accumulate;
     /**
      * A weight for each class: F32 [classes], or NULL. Copied.
      */
@@ -3049,7 +3049,8 @@ q_error_code q_model_train(const q_model *model,
 q_error_code q_trainer_params_init(q_trainer_params *params, size_t size);
 
 /**
- * What training the model at `path` would take beside it, from the file's metadata alone; the context comes on top. `params` may be NULL; `threads` as in q_runtime_params; `size` is sizeof(q_plan).
+ * What training the model at `path` would take, the model included, from the file's metadata alone; the context comes on top, and
+ * so does the copy of q_trainer_publish. `params` may be NULL; `threads` as in q_runtime_params; `size` is sizeof(q_plan).
  * Errors: those of q_model_plan and q_trainer_create. A budget in `params` is checked: Q_ERR_BUDGET leaves the plan filled.
  */
 q_error_code q_trainer_plan(const char *path,

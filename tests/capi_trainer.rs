@@ -268,12 +268,12 @@ fn a_run_goes_on_to_the_same_bits_and_is_exported() {
     let (host, dir) = (Host::new(2, Isa::detect()), Dir::new("capi-run"));
     let with = |p: &mut q_train_params, steps| {
         (p.steps, p.warmup, p.schedule, p.floor) = (steps, 2, 2, 1e-4);
-        (p.validate_every, p.accumulate) = (2, 2);
+        p.validate_every = 2;
         p.validation = Some(give);
         (p.folder, p.folder_len) = text(&dir.0);
         (p.save_every, p.keep) = (3, 10);
     };
-    let whole = trainer(host.context, |_| {});
+    let whole = trainer(host.context, |p| p.accumulate = 2);
     // The user's pointer tells a validation nothing here: it has as many batches as are asked for.
     let result = train(&host, |p| {
         with(p, 8);
@@ -289,7 +289,7 @@ fn a_run_goes_on_to_the_same_bits_and_is_exported() {
         let (path, len) = text(&file);
         ok(q_trainer_save(whole, path, len));
         q_trainer_free(whole);
-        let own = trainer(host.context, |_| {});
+        let own = trainer(host.context, |p| p.accumulate = 2);
         train(&host, |p| {
             with(p, 8);
             p.validate_batches = 2;
@@ -298,7 +298,7 @@ fn a_run_goes_on_to_the_same_bits_and_is_exported() {
         });
         assert!(bits(own) == expected);
         q_trainer_free(own);
-        let own = trainer(host.context, |_| {});
+        let own = trainer(host.context, |p| p.accumulate = 2);
         let mut step = 0;
         ok(q_trainer_load(own, path, len, &mut step));
         assert!(bits(own) == expected && step == 8);

@@ -1482,9 +1482,9 @@ static void test_trainer(void) {
     p.recompute = 2;
     NO(q_trainer_create(c, &p, &trainer));
     p.recompute = 0;
-    p.max_accumulate = 0;
+    p.accumulate = 0;
     NO(q_trainer_create(c, &p, &trainer));
-    p.max_accumulate = 1;
+    p.accumulate = 1;
     p.trained = nothing;
     NO(q_trainer_create(c, &p, &trainer));
     p.trained = NULL;
@@ -1607,9 +1607,9 @@ static void test_trainer(void) {
     t.learning_rate = NAN;
     NO(q_model_train(model, c, &t, NULL, 0));
     t.learning_rate = 0.001;
-    t.accumulate = 0;
+    t.accumulate = 2;
     NO(q_model_train(model, c, &t, NULL, 0));
-    t.accumulate = 1;
+    t.accumulate = 0;
     t.schedule = 3;
     NO(q_model_train(model, c, &t, NULL, 0));
     t.schedule = Q_SCHEDULE_LINEAR;

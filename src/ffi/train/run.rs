@@ -112,7 +112,7 @@ pub type q_train_step_fn = Option<unsafe extern "C" fn(report: *const q_train_re
 pub struct q_train_params {
     /// sizeof(q_train_params), set by q_train_params_init.
     pub size: u32,
-    /// Batches whose gradients make one step (1).
+    /// Batches whose gradients make one step; 0 (the default): as many as the trainer was made for.
     pub accumulate: u32,
     /// Steps in all.
     pub steps: u64,
@@ -174,7 +174,7 @@ unsafe impl Params for q_train_params {
     fn defaults() -> Self {
         q_train_params {
             size: size_of::<Self>() as u32,
-            accumulate: 1,
+            accumulate: 0,
             steps: 0,
             learning_rate: 1e-3,
             floor: 0.0,
@@ -226,8 +226,14 @@ unsafe impl Report for q_train_result {
 }
 
 /// The loop's parameters of those of the host.
-unsafe fn run_params(p: &q_train_params) -> Result<RunParams> {
+unsafe fn run_params(p: &q_train_params, trainer: &Trainer) -> Result<RunParams> {
     unused("reserved", p.reserved)?;
+    // One pass of the trainer's is not for batches: see q_trainer_create.
+    let most = trainer.params().passes - 1;
+    let accumulate = if p.accumulate == 0 { most } else { p.accumulate as usize };
+    if accumulate > most {
+        fail!(InvalidArgument, "accumulate is {accumulate}: the trainer was made for {most} batches of a step at most");
+    }
     if p.steps == 0 {
         fail!(InvalidArgument, "steps is 0: say how many steps there are");
     }
@@ -250,7 +256,7 @@ unsafe fn run_params(p: &q_train_params) -> Result<RunParams> {
     // SAFETY: the host's pointer.
     let folder = if p.folder.is_null() { None } else { Some(unsafe { args::path(p.folder, p.folder_len, "folder") }?) };
     Ok(RunParams {
-        accumulate: p.accumulate as usize,
+        accumulate,
         schedule: Schedule { rate, floor, warmup, total, fall, from_zero: false },
         clip,
         plateau,
@@ -385,12 +391,12 @@ pub unsafe extern "C" fn q_model_train(
         let held = of_context(model, context)?;
         args::pointer(params, "params")?;
         let p = params::read(params)?;
-        let rules = run_params(&p)?;
         if !result.is_null() {
             params::check_report(result, size)?;
         }
         let mut learner = held.lock()?;
         let (trainer, state, snapshot) = learner.parts();
+        let rules = run_params(&p, trainer)?;
         let mut data = feed(trainer, p.data, p.user)?;
         let mut kept = if p.validation.is_some() { Some(feed(trainer, p.validation, p.user)?) } else { None };
         let mut publish = |trainer: &Trainer| {

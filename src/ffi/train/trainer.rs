@@ -24,9 +24,8 @@ use crate::train::checkpoint::{self, State};
 use crate::train::clip::Clip;
 use crate::train::control::{Control, Wish};
 use crate::train::examples::Slab;
-use crate::train::layout::{self, name_in};
 use crate::train::optim::{Group, Outcome};
-use crate::train::trainer::{Trainer, TrainerParams};
+use crate::train::trainer::{self, Trainer, TrainerParams, name_in};
 use crate::train::{Objective, export};
 use crate::{Type, threads};
 use std::ffi::{c_char, c_void};
@@ -62,8 +61,8 @@ pub struct q_trainer_params {
     pub recompute: u32,
     /// The share of the target that is spread evenly over all classes, from 0 (the default) to 1.
     pub label_smoothing: f32,
-    /// The most passes of a step of q_model_train, whose rows are held at once (1).
-    pub max_accumulate: u32,
+    /// The most batches whose gradients make one step of q_model_train (1).
+    pub accumulate: u32,
     /// A weight for each class: F32 [classes], or NULL. Copied.
     pub class_weights: *const Tensor,
     /// The optimizer's numbers, copied; NULL: AdamW with a weight decay of 0.01. The rate is given with each step; norms and
@@ -92,7 +91,7 @@ unsafe impl Params for q_trainer_params {
             slice: 0,
             recompute: 0,
             label_smoothing: 0.0,
-            max_accumulate: 1,
+            accumulate: 1,
             class_weights: std::ptr::null(),
             optimizer: std::ptr::null(),
             seed: 0,
@@ -196,8 +195,8 @@ impl Learner {
 
 /// The library's parameters of those of the host.
 unsafe fn engine_params(p: &q_trainer_params) -> Result<TrainerParams> {
-    if p.max_accumulate == 0 || p.max_accumulate > 1 << 16 {
-        fail!(InvalidArgument, "max_accumulate is {}: give 1 to 65536", p.max_accumulate);
+    if p.accumulate == 0 || p.accumulate > 1 << 16 {
+        fail!(InvalidArgument, "accumulate is {}: give 1 to 65536 batches of a step", p.accumulate);
     }
     // SAFETY: the host's pointer.
     let weights = match unsafe { view_opt(p.class_weights, "class_weights") }? {
@@ -224,15 +223,16 @@ unsafe fn engine_params(p: &q_trainer_params) -> Result<TrainerParams> {
     Ok(TrainerParams {
         rows: p.max_rows as usize,
         longest: if p.max_len == 0 { p.max_rows } else { p.max_len } as usize,
-        // The rows of q_model_forward_train are held beside those of q_model_train.
-        passes: p.max_accumulate as usize + 1,
         slice: p.slice as usize,
         recompute: choice("recompute", p.recompute, &[(0, false), (1, true)])?,
         objective,
         method: optimizer::method(&o)?,
         groups: [group, Group::default()],
+        // One more, for the rows of passes by hand.
+        passes: p.accumulate as usize + 1,
         seed: p.seed,
         budget: usize::try_from(p.budget).unwrap_or(usize::MAX),
+        ..TrainerParams::default()
     })
 }
 
@@ -251,7 +251,8 @@ pub unsafe extern "C" fn q_trainer_params_init(params: *mut q_trainer_params, si
     ffi!({ params::init(params, size) })
 }
 
-/// What training the model at `path` would take beside it, from the file's metadata alone; the context comes on top. `params` may be NULL; `threads` as in q_runtime_params; `size` is sizeof(q_plan).
+/// What training the model at `path` would take, the model included, from the file's metadata alone; the context comes on top, and
+/// so does the copy of q_trainer_publish. `params` may be NULL; `threads` as in q_runtime_params; `size` is sizeof(q_plan).
 /// Errors: those of q_model_plan and q_trainer_create. A budget in `params` is checked: Q_ERR_BUDGET leaves the plan filled.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn q_trainer_plan(
@@ -271,7 +272,7 @@ pub unsafe extern "C" fn q_trainer_plan(
         let graph = Graph::from_gguf(&gguf)?;
         let base = engine::plan(&gguf, &graph, &ContextParams::default(), threads)?;
         let is_wanted = |param: &Param| wanted(&p, &name_in(&graph, Some(&gguf), param));
-        let found = layout::plan(&graph, gguf.tensors().len(), base, &made, threads, is_wanted)?;
+        let found = trainer::plan(&graph, gguf.tensors().len(), base, &made, threads, is_wanted)?;
         params::report(q_plan::from(found), plan, size)?;
         if made.budget > 0 { found.check(made.budget) } else { Ok(()) }
     })
@@ -305,7 +306,7 @@ pub unsafe extern "C" fn q_trainer_create(
             made.budget = if made.budget == 0 { left } else { made.budget.min(left) };
         }
         let trainer = Trainer::new(model, &made, |name| wanted(&p, name))?;
-        let slab = Slab::new(&model.graph, made.rows, false)?;
+        let slab = Slab::new(&model.graph, made.rows, matches!(made.objective, Objective::Values))?;
         let bytes = trainer.reserved().total_without_mapped() - charged;
         let part = context.budget.take(bytes, "the trainer")?;
         let charge = runtime.charge(bytes, "the trainer")?;
