@@ -26,7 +26,7 @@ fn recipe(steps: u64, batch: usize, rate: f64) -> Recipe {
     let early = Some(EarlyStop::new(5, 0.0).unwrap());
     Recipe {
         network: Network::default(),
-        fit: FitParams::default(),
+        fit: FitParams { intervals: 32, ..FitParams::default() },
         batch,
         class_weights: false,
         validation: 0.1,

@@ -46,7 +46,7 @@ fn only_what_is_learned_from_is_fitted() {
     let names: Vec<&str> = d.columns.iter().map(|c| c.name.as_str()).collect();
     assert_eq!(names, ["age", "city", "spent"]);
     let third = (200f32 / 3.0).sqrt();
-    assert_eq!(d.columns[0].feature, Feature::Number { mean: 30.0, deviation: third, missing: true });
+    assert_eq!(d.columns[0].feature, Feature::Number { knots: vec![], mean: 30.0, deviation: third, missing: true });
     let Feature::Category { values } = &d.columns[1].feature else { panic!() };
     assert_eq!(values, &["Bad\nOrb, Hesse", "Ulm"], "Paris was not learned");
     assert_eq!(d.target, Target::Classes { name: "left".into(), classes: vec!["no".into(), "yes".into()] });
@@ -125,7 +125,35 @@ fn kinds_are_seen_or_told() {
     // A column of one value.
     let rows = Rows::read(&dir.file("one.csv", b"x,y\n3e9,0\n3e9,1\n"), &TableParams::new("y")).unwrap();
     let d = Description::fit(&rows, |_| true, &FitParams::default()).unwrap();
-    assert_eq!(d.columns[0].feature, Feature::Number { mean: 3e9, deviation: 1.0, missing: false });
+    assert_eq!(d.columns[0].feature, Feature::Number { knots: vec![], mean: 3e9, deviation: 1.0, missing: false });
+}
+
+/// Heavy tails are drawn in: what counts is the place among the values that were learned from.
+#[test]
+fn numbers_may_stand_for_their_places() {
+    let dir = Dir::new("table-knots");
+    let text: String = [0, 0, 0, 0, 1, 2, 4, 1000, 3].iter().map(|x| format!("{x},{},7\n", x % 2)).collect();
+    let path = dir.file("t.csv", format!("x,y,z\n{text},1,7\n-9,1,8\n9999,0,\n").as_bytes());
+    let rows = Rows::read(&path, &TableParams::new("y")).unwrap();
+    let params = FitParams { intervals: 4, ..FitParams::default() };
+    let d = Description::fit(&rows, |row| row < 8, &params).unwrap();
+    let Feature::Number { knots, mean, deviation, missing: false } = &d.columns[0].feature else { panic!("{d:?}") };
+    assert_eq!(knots, &[0.0, 2.0, 1000.0], "quantiles 0, 0, 0, 2 and 1000 of eight");
+    assert!(
+        matches!(&d.columns[1].feature, Feature::Number { knots, mean: 7.0, deviation: 1.0, .. } if knots.is_empty())
+    );
+    let table = Bound::new(rows, d.clone()).unwrap();
+    let found: Vec<f32> = (0..12).map(|r| row(&table, r).0[0] * deviation + mean).collect();
+    let expected = [0.0, 0.0, 0.0, 0.0, 0.25, 0.5, 0.5 + 1.0 / 998.0, 1.0, 0.5 + 0.5 / 998.0, *mean, 0.0, 1.0];
+    assert!(found.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-6), "{found:?}");
+    let learned: Vec<f32> = (0..8).map(|r| row(&table, r).0[0]).collect();
+    assert!(
+        learned.iter().sum::<f32>().abs() < 1e-5 && (learned.iter().map(|v| v * v).sum::<f32>() - 8.0).abs() < 1e-4
+    );
+    assert_eq!(Description::from_json(&d.to_json()).unwrap(), d);
+    for bad in ["[0.0,1000.0,2.0]", "[0.0,0.0]", "[null]", "3"] {
+        assert!(Description::from_json(&d.to_json().replacen("[0.0,2.0,1000.0]", bad, 1)).is_err(), "{bad}");
+    }
 }
 
 #[test]

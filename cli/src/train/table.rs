@@ -36,10 +36,16 @@ pub struct Table {
     delimiter: Option<char>,
     max_categories: Option<usize>,
     min_count: Option<usize>,
+    #[serde(default = "intervals")]
+    intervals: usize,
     #[serde(default)]
     class_weights: bool,
     #[serde(default)]
     folds: u32,
+}
+
+fn intervals() -> usize {
+    32
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -113,6 +119,7 @@ impl Table {
         FitParams {
             max_categories: self.max_categories.unwrap_or(usual.max_categories),
             min_count: self.min_count.unwrap_or(usual.min_count),
+            intervals: self.intervals,
         }
     }
 }

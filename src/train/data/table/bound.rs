@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::describe::{Description, Feature, Target};
+use super::describe::{Description, Feature, Target, place};
 use super::read::{Cells, Rows};
 use crate::error::{Result, fail};
 
@@ -119,11 +119,11 @@ impl Bound {
         let (mut number, mut category) = (0, 0);
         for (column, (at, indices)) in self.description.columns.iter().zip(&self.columns) {
             match (&column.feature, &self.rows.columns[*at].1) {
-                (&Feature::Number { mean, deviation, missing }, Cells::Numbers(cells)) => {
-                    let x = cells[row];
+                (Feature::Number { knots, mean, deviation, missing }, Cells::Numbers(cells)) => {
+                    let x = place(knots, cells[row]);
                     numbers[number] = if x.is_nan() { 0.0 } else { (x - mean) / deviation };
                     number += 1;
-                    if missing {
+                    if *missing {
                         numbers[number] = f32::from(x.is_nan());
                         number += 1;
                     }

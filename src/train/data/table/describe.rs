@@ -3,7 +3,10 @@
 use serde_json::{Value, json};
 
 use super::read::{Cells, Rows};
-use crate::error::{Result, fail};
+use crate::error::{Result, fail, try_vec};
+
+/// Intervals between knots at most.
+const MAX_INTERVALS: usize = 4096;
 
 /// The version of the saved form.
 const VERSION: u64 = 1;
@@ -11,8 +14,11 @@ const VERSION: u64 = 1;
 /// What a model sees of a column.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Feature {
-    /// (x - mean) / deviation; a missing value is 0, the mean.
+    /// (x - mean) / deviation; a missing value is 0, the mean. With knots, x is first replaced by its place among them, from 0 to 1.
     Number {
+        /// Quantiles of the values that were learned from, rising; none where values stand for themselves. Between two knots places
+        /// are interpolated, beyond the last ones they stay: heavy tails are drawn in, and no value is out of range.
+        knots: Vec<f32>,
         /// Of the values that were learned from.
         mean: f32,
         /// Their standard deviation; 1 where all are equal.
@@ -64,11 +70,13 @@ pub struct FitParams {
     pub max_categories: usize,
     /// A category that fewer rows have is unknown, so that the model learns what to make of unknown ones.
     pub min_count: usize,
+    /// Intervals between the knots of a number at most; 0: numbers stand for themselves.
+    pub intervals: usize,
 }
 
 impl Default for FitParams {
     fn default() -> FitParams {
-        FitParams { max_categories: 1000, min_count: 1 }
+        FitParams { max_categories: 1000, min_count: 1, intervals: 0 }
     }
 }
 
@@ -104,11 +112,16 @@ impl Description {
             let name = name.clone();
             match cells {
                 Cells::Numbers(cells) => {
-                    let (mean, deviation, missing) = moments(all.iter().filter_map(|&row| cells.get(row)));
+                    let mut learned: Vec<f32> = try_vec(all.len(), "cells")?;
+                    learned.extend(all.iter().filter_map(|&row| cells.get(row)));
                     if at == target_at {
+                        let (mean, deviation, _) = moments(learned.iter());
                         target = Some(Target::Number { name, mean, deviation });
                     } else {
-                        columns.push(Column { name, feature: Feature::Number { mean, deviation, missing } });
+                        let knots = quantiles(&learned, params.intervals)?;
+                        learned.iter_mut().for_each(|x| *x = place(&knots, *x));
+                        let (mean, deviation, missing) = moments(learned.iter());
+                        columns.push(Column { name, feature: Feature::Number { knots, mean, deviation, missing } });
                     }
                 }
                 Cells::Texts { ids, texts } => {
@@ -176,8 +189,8 @@ impl Description {
             .columns
             .iter()
             .map(|Column { name, feature }| match feature {
-                Feature::Number { mean, deviation, missing } => {
-                    json!({"name": name, "mean": mean, "deviation": deviation, "missing": missing})
+                Feature::Number { knots, mean, deviation, missing } => {
+                    json!({"name": name, "knots": knots, "mean": mean, "deviation": deviation, "missing": missing})
                 }
                 Feature::Category { values } => json!({"name": name, "categories": values}),
             })
@@ -215,7 +228,8 @@ impl Description {
                         Some(missing) => missing,
                         None => fail!(Format, "the key \"missing\" is not true or false"),
                     };
-                    Feature::Number { mean: number(column, "mean")?, deviation: deviation(column)?, missing }
+                    let (mean, deviation) = (number(column, "mean")?, deviation(column)?);
+                    Feature::Number { knots: knots(column)?, mean, deviation, missing }
                 };
                 Ok(Column { name, feature })
             };
@@ -236,6 +250,34 @@ impl Description {
         };
         Ok(Description { target, columns, missing, delimiter })
     }
+}
+
+/// `intervals` + 1 quantiles of the values that are there, equal ones once; none of them where all are equal.
+fn quantiles(values: &[f32], intervals: usize) -> Result<Vec<f32>> {
+    let mut sorted: Vec<f32> = try_vec(values.len(), "cells")?;
+    sorted.extend(values.iter().filter(|x| !x.is_nan()));
+    sorted.sort_unstable_by(f32::total_cmp);
+    let intervals = intervals.min(MAX_INTERVALS);
+    let Some(last) = sorted.len().checked_sub(1).filter(|_| intervals > 0) else { return Ok(Vec::new()) };
+    let mut knots: Vec<f32> = (0..=intervals).map(|i| sorted[i * last / intervals]).collect();
+    knots.dedup();
+    if knots.len() < 2 {
+        knots.clear();
+    }
+    Ok(knots)
+}
+
+/// Where a value is among the knots, from 0 to 1; without knots, the value. NaN stays.
+pub(super) fn place(knots: &[f32], x: f32) -> f32 {
+    if knots.len() < 2 || x.is_nan() {
+        return x;
+    }
+    let above = knots.partition_point(|knot| *knot <= x);
+    let (Some(low), Some(high)) = (above.checked_sub(1).map(|i| knots[i]), knots.get(above)) else {
+        return if above == 0 { 0.0 } else { 1.0 };
+    };
+    let [low, high, x] = [low, *high, x].map(f64::from);
+    (((above - 1) as f64 + (x - low) / (high - low)) / (knots.len() - 1) as f64) as f32
 }
 
 /// Mean and deviation of the values that are there, and whether some are not.
@@ -269,6 +311,15 @@ fn deviation(value: &Value) -> Result<f32> {
     match number(value, "deviation")? {
         x if x > 0.0 => Ok(x),
         x => fail!(Format, "the key \"deviation\" is {x}, expected more than 0"),
+    }
+}
+
+fn knots(value: &Value) -> Result<Vec<f32>> {
+    let read = |v: &Value| v.as_f64().map(|x| x as f32).filter(|x| x.is_finite());
+    let list: Option<Vec<f32>> = value["knots"].as_array().and_then(|list| list.iter().map(read).collect());
+    match list {
+        Some(list) if list.windows(2).all(|pair| pair[0] < pair[1]) => Ok(list),
+        _ => fail!(Format, "the key \"knots\" is no list of rising numbers"),
     }
 }
 
