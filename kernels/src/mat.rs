@@ -61,10 +61,27 @@ impl<'a, R: Copy> Mat<'a, R> {
         self.data[line * self.stride + at]
     }
 
+    /// Elements from a contiguous line to the next.
+    #[cfg(feature = "train")]
+    #[inline(always)]
+    pub(crate) fn stride(&self) -> usize {
+        self.stride
+    }
+
     /// Whether it is the columns that are contiguous.
     #[inline(always)]
     pub fn is_transposed(&self) -> bool {
         self.transposed
+    }
+
+    /// The elements from that at `row` and `col` on, how far from each other contiguous lines lie, and whether those are columns. Panics
+    /// when out of range.
+    #[cfg(feature = "train")]
+    #[inline(always)]
+    pub(crate) fn from(&self, row: usize, col: usize) -> (&'a [R], usize, bool) {
+        assert!(row < self.rows && col < self.cols);
+        let at = if self.transposed { col * self.stride + row } else { row * self.stride + col };
+        (&self.data[at..], self.stride, self.transposed)
     }
 
     /// A row, or a column of a transposed matrix: one of those that are contiguous. Panics when out of range.

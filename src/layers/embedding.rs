@@ -5,7 +5,8 @@ use super::train::Pass;
 #[cfg(feature = "train")]
 use super::trained::Grads;
 use super::{Run, Weight};
-use crate::error::{Result, fail};
+use crate::error::Result;
+use crate::ops::embedding::embedding;
 #[cfg(feature = "train")]
 use crate::ops::embedding::embedding_backward;
 
@@ -24,19 +25,7 @@ impl Embedding {
 
     /// `y[i] = table[token i]`
     pub fn forward(&self, run: &Run, y: &mut [f32]) -> Result<()> {
-        let table = run.params.matrix(&self.table)?;
-        let row_bytes = table.bytes.len() / table.rows.max(1);
-        if y.len() != run.tokens.len() * self.width() {
-            fail!(Shape, "{} tokens for {} elements of width {}", run.tokens.len(), y.len(), self.width());
-        }
-        for (&token, row) in run.tokens.iter().zip(y.chunks_exact_mut(self.width().max(1))) {
-            let token = token as usize;
-            if token >= table.rows {
-                fail!(InvalidArgument, "token {token} is outside the vocabulary of {}", table.rows);
-            }
-            run.exec.kernels.dequantize(table.ty, &table.bytes[token * row_bytes..][..row_bytes], row);
-        }
-        Ok(())
+        embedding(&run.exec, &run.params.matrix(&self.table)?, run.tokens, y)
     }
 }
 

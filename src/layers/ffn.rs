@@ -141,8 +141,7 @@ impl Ffn {
                 let (open, up) = (cache.take(len), cache.take(len));
                 gate.forward_train(pass, &mut frame, x, open)?;
                 self.up.forward_train(pass, &mut frame, x, up)?;
-                hidden.copy_from_slice(open);
-                activation::gated(exec, self.act, hidden, up, width)?;
+                activation::gated_to(exec, self.act, open, up, width, hidden)?;
             }
             None => {
                 let up = cache.take(len);

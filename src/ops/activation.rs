@@ -32,18 +32,33 @@ pub fn activation(exec: &Exec, act: Activation, x: &[f32], width: usize, y: &mut
 
 /// gate = act(gate) * up, rows of `width` elements.
 pub fn gated(exec: &Exec, act: Activation, gate: &mut [f32], up: &[f32], width: usize) -> Result<()> {
-    let k = exec.kernels;
-    by_rows(exec, up, gate, up.len() / width.max(1), |_, up, gate| match act {
-        Activation::Silu => k.silu_mul(gate, up),
-        Activation::Gelu => k.gelu_mul(gate, up),
-        Activation::Relu => {
-            k.relu(gate);
-            k.mul(gate, up);
+    by_rows(exec, up, gate, up.len() / width.max(1), |_, up, gate| act.gate(exec.kernels, gate, up))
+}
+
+impl Activation {
+    /// gate = act(gate) * up
+    fn gate(self, k: &qorus_kernels::Kernels, gate: &mut [f32], up: &[f32]) {
+        match self {
+            Activation::Silu => k.silu_mul(gate, up),
+            Activation::Gelu => k.gelu_mul(gate, up),
+            Activation::Relu => {
+                k.relu(gate);
+                k.mul(gate, up);
+            }
+            Activation::GeluErf => {
+                k.gelu_erf(gate);
+                k.mul(gate, up);
+            }
         }
-        Activation::GeluErf => {
-            k.gelu_erf(gate);
-            k.mul(gate, up);
-        }
+    }
+}
+
+/// y = act(gate) * up, rows of `width` elements.
+#[cfg(feature = "train")]
+pub fn gated_to(exec: &Exec, act: Activation, gate: &[f32], up: &[f32], width: usize, y: &mut [f32]) -> Result<()> {
+    by_rows(exec, gate, y, gate.len() / width.max(1), |row, gate, y| {
+        y.copy_from_slice(gate);
+        act.gate(exec.kernels, y, &up[row * width..][..width]);
     })
 }
 

@@ -10,7 +10,6 @@ pub mod attend_rows;
 #[cfg(feature = "train")]
 pub mod dropout;
 pub mod elementwise;
-#[cfg(feature = "train")]
 pub mod embedding;
 #[cfg(feature = "train")]
 pub mod gemm;

@@ -9,6 +9,9 @@ use super::pack::pack;
 use crate::gemm::{self, COLS, DEPTH, OVERHANG};
 use crate::{Mat, TileMut};
 
+/// Panels of columns up to which rows are read where they lie.
+const FEW: usize = 2;
+
 /// `c = a b`, or `c += a b`.
 #[inline(always)]
 pub fn gemm<S: Simd, const ROWS: usize, const GROUPS: usize>(
@@ -31,19 +34,27 @@ pub fn gemm<S: Simd, const ROWS: usize, const GROUPS: usize>(
         // A product over nothing is zero.
         for k0 in (0..depth.max(1)).step_by(part.max(1)) {
             let (steps, load) = (part.min(depth - k0), accumulate || k0 > 0);
-            for (col, panel) in (col0..col1).step_by(width).zip(b_packed.chunks_mut((width * steps).max(1))) {
-                pack_columns::<S, GROUPS>(s, &b, col, k0..k0 + steps, panel);
-            }
+            pack_columns::<S, GROUPS>(s, &b, col0..col1, k0..k0 + steps, b_packed);
+            let direct = |rows: usize| {
+                if reads_direct::<ROWS>(a, (col1 - col0).div_ceil(width), steps) { rows / ROWS } else { 0 }
+            };
             for row0 in (0..rows).step_by(gemm::ROWS) {
                 let row1 = rows.min(row0 + gemm::ROWS);
-                for (i, row) in (row0..row1).step_by(ROWS).enumerate() {
-                    pack::<S, ROWS>(s, a, row, k0..k0 + steps, &mut a_packed[i * ROWS * steps..]);
-                }
+                let direct = direct(row1 - row0);
+                pack::<S, ROWS>(s, a, row0 + direct * ROWS..row1, k0..k0 + steps, a_packed);
                 for (j, col) in (col0..col1).step_by(width).enumerate() {
                     let b = &b_packed[j * width * steps..][..width * steps];
-                    for (i, row) in (row0..row1).step_by(ROWS).enumerate() {
-                        let a = &a_packed[i * ROWS * steps..][..ROWS * steps];
-                        place::<S, ROWS, GROUPS>(s, a, b, load, (row, col), c);
+                    for row in (row0..row0 + direct * ROWS).step_by(ROWS) {
+                        let (from, by, lines) = a.from(row, k0);
+                        if lines {
+                            place::<S, ROWS, GROUPS, true>(s, from, by, b, load, (row, col), c);
+                        } else {
+                            place::<S, ROWS, GROUPS, false>(s, from, by, b, load, (row, col), c);
+                        }
+                    }
+                    for (i, row) in (row0 + direct * ROWS..row1).step_by(ROWS).enumerate() {
+                        let panel = &a_packed[i * ROWS * steps..][..ROWS * steps];
+                        place::<S, ROWS, GROUPS, true>(s, panel, ROWS, b, load, (row, col), c);
                     }
                 }
             }
@@ -51,35 +62,52 @@ pub fn gemm<S: Simd, const ROWS: usize, const GROUPS: usize>(
     }
 }
 
-/// A panel of `16 * GROUPS` columns, which are the rows of `b`.
+/// Whether rows are read where they lie, for so many panels of columns: packing pays when many tiles read what it made. Tall tiles have
+/// time to read contiguous rows, unless these lie on the same few lines of the first cache.
+#[inline(always)]
+fn reads_direct<const ROWS: usize>(a: &Mat, panels: usize, steps: usize) -> bool {
+    let tall = ROWS > 8 && !a.is_transposed() && !a.stride().is_multiple_of(1024);
+    steps > 0 && (tall || panels <= FEW)
+}
+
+/// Panels of all columns, which are the rows of `b`.
 #[inline(always)]
 fn pack_columns<S: Simd, const GROUPS: usize>(
     s: S,
     b: &Mat,
-    first: usize,
+    cols: core::ops::Range<usize>,
     depth: core::ops::Range<usize>,
-    panel: &mut [f32],
+    panels: &mut [f32],
 ) {
     match GROUPS {
-        1 => pack::<S, 16>(s, b, first, depth, panel),
-        2 => pack::<S, 32>(s, b, first, depth, panel),
+        1 => pack::<S, 16>(s, b, cols, depth, panels),
+        2 => pack::<S, 32>(s, b, cols, depth, panels),
         _ => unreachable!("tiles have one or two groups of columns"),
     }
 }
 
-/// The tile of two panels at a row and column of `c`, of which only a part may lie there.
+/// The tile of the rows that `a` begins, whose lines lie `by` elements apart, and of a panel of columns, at a row and column of `c`, of
+/// which only a part may lie there. A line is what the rows have at one depth where `LINES` says so, else a row.
 #[inline(always)]
-fn place<S: Simd, const ROWS: usize, const GROUPS: usize>(
+#[allow(clippy::too_many_arguments)] // those of the tile
+fn place<S: Simd, const ROWS: usize, const GROUPS: usize, const LINES: bool>(
     s: S,
     a: &[f32],
+    by: usize,
     b: &[f32],
     load: bool,
     (row, col): (usize, usize),
     c: &mut TileMut,
 ) {
     let (rows, cols) = (ROWS.min(c.rows() - row), (16 * GROUPS).min(c.cols() - col));
+    let steps = b.len() / (16 * GROUPS);
+    let last = if LINES { steps.saturating_sub(1) * by + ROWS } else { (ROWS - 1) * by + steps };
+    assert!(steps == 0 || last <= a.len());
     if (rows, cols) == (ROWS, 16 * GROUPS) {
-        return tile::<S, ROWS, GROUPS>(s, a, b, load, row, col, c);
+        let (c, stride) = c.place_mut(row..row + ROWS, col..col + 16 * GROUPS);
+        // SAFETY: `a` was looked at above, `b` has that many steps, and `c` has the place.
+        unsafe { tile::<S, ROWS, GROUPS, LINES>(s, a.as_ptr(), by, b.as_ptr(), steps, c, stride, load) };
+        return;
     }
     let mut whole = [[[0.0; 16]; GROUPS]; ROWS];
     let whole = whole.as_flattened_mut().as_flattened_mut();
@@ -88,28 +116,35 @@ fn place<S: Simd, const ROWS: usize, const GROUPS: usize>(
             edge[..cols].copy_from_slice(&c.row_mut(row + i)[col..][..cols]);
         }
     }
-    tile::<S, ROWS, GROUPS>(s, a, b, load, 0, 0, &mut TileMut::new(whole, ROWS, 16 * GROUPS));
+    let (to, stride) = (whole.as_mut_ptr(), 16 * GROUPS);
+    // SAFETY: as above, and a whole tile lies on the stack.
+    unsafe { tile::<S, ROWS, GROUPS, LINES>(s, a.as_ptr(), by, b.as_ptr(), steps, to, stride, load) };
     for (i, edge) in whole.chunks_exact(16 * GROUPS).take(rows).enumerate() {
         c.row_mut(row + i)[col..][..cols].copy_from_slice(&edge[..cols]);
     }
 }
 
-/// A whole tile: machine code once for a level. Its arguments stay in registers; pairs of them, read back as one, would wait until
-/// the last tile's stores are done.
+/// A whole tile: machine code once for a level. Its arguments are plain numbers: pairs of them, read back as one, would wait until the last
+/// tile's stores are done.
+///
+/// # Safety
+/// `steps` lines of `ROWS` elements (`LINES`), or `ROWS` of `steps` elements, begin at `a`, `by` apart; `steps * 16 * GROUPS` elements at
+/// `b`; and at `c` nobody else has `ROWS` rows of `16 * GROUPS` elements, `stride` apart.
 #[inline(never)]
-fn tile<S: Simd, const ROWS: usize, const GROUPS: usize>(
+#[allow(clippy::too_many_arguments)] // see above
+unsafe fn tile<S: Simd, const ROWS: usize, const GROUPS: usize, const LINES: bool>(
     s: S,
-    a: &[f32],
-    b: &[f32],
+    a: *const f32,
+    by: usize,
+    b: *const f32,
+    steps: usize,
+    c: *mut f32,
+    stride: usize,
     load: bool,
-    row: usize,
-    col: usize,
-    c: &mut TileMut,
 ) {
     s.apart(
         #[inline(always)]
         move || {
-            let (c, stride) = c.place_mut(row..row + ROWS, col..col + 16 * GROUPS);
             for i in 0..ROWS {
                 for g in 0..GROUPS {
                     s.prefetch(c.wrapping_add(i * stride + 16 * g));
@@ -126,16 +161,18 @@ fn tile<S: Simd, const ROWS: usize, const GROUPS: usize>(
                     }
                 }
             }
-            let steps = a.as_chunks::<ROWS>().0.iter().zip(b.as_chunks::<16>().0.as_chunks::<GROUPS>().0);
-            for (a, b) in steps {
+            for k in 0..steps {
                 let mut columns = [[s.splat(0.0); 2]; GROUPS];
                 for g in 0..GROUPS {
                     for part in 0..S::PARTS {
-                        columns[g][part] = s.load(&b[g], part);
+                        // SAFETY: sixteen elements of step k.
+                        columns[g][part] = s.load(unsafe { &*b.add((k * GROUPS + g) * 16).cast() }, part);
                     }
                 }
                 for i in 0..ROWS {
-                    let a = s.splat(a[i]);
+                    let at = if LINES { k * by + i } else { i * by + k };
+                    // SAFETY: an element of the caller's lines.
+                    let a = s.splat(unsafe { *a.add(at) });
                     for g in 0..GROUPS {
                         for part in 0..S::PARTS {
                             sums[i][g][part] = s.mul_add(a, columns[g][part], sums[i][g][part]);

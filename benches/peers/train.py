@@ -1,0 +1,215 @@
+#!/usr/bin/env python3
+"""Steps of training beside PyTorch, eager and compiled: in turn, A B A B, the same llama, batch and threads. See train.sh.
+
+Usage: train.py [--shapes T,S] [-t 2] [--steps N] [-r ROUNDS] [--avx2] [--kernels] [--json FILE]
+
+A step is: forward, mean cross-entropy, backward, clipping to norm 1, AdamW; all f32. PyTorch's has scaled_dot_product_attention, its fused AdamW
+and, in the compiled variant, the whole forward pass with the loss under torch.compile. Qorus is `cargo bench --bench train_step`. Each run
+is a process of its own that times steps after some for warming up, and says its peak resident memory. Printed are medians of the rounds, the best
+in brackets, and the ratio of Qorus to the better of PyTorch's two (above 1: Qorus is better). `--avx2` caps both sides to AVX2.
+"""
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+SHAPES = {
+    "T": dict(layers=4, width=256, heads=8, kv=4, hidden=688, vocab=4096, seqs=8, len=256),
+    "S": dict(layers=6, width=288, heads=6, kv=6, hidden=768, vocab=32000, seqs=8, len=256),
+}
+CAPS = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2", "MKL_DEBUG_CPU_TYPE": "5"}
+
+
+def llama(torch, s):
+    from torch import nn
+    from torch.nn import functional as F
+    head = s["width"] // s["heads"]
+
+    def linear(a, b):
+        return nn.Linear(a, b, bias=False)
+
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            d, kv, h = s["width"], s["kv"] * head, s["hidden"]
+            self.norm1, self.norm2 = nn.RMSNorm(d, 1e-5), nn.RMSNorm(d, 1e-5)
+            self.q, self.k, self.v, self.o = linear(d, d), linear(d, kv), linear(d, kv), linear(d, d)
+            self.gate, self.up, self.down = linear(d, h), linear(d, h), linear(h, d)
+
+        def forward(self, x, cos, sin):
+            b, t, d = x.shape
+
+            def heads(y, n):
+                return y.view(b, t, n, head).transpose(1, 2)
+
+            def turn(y):
+                a, b = y.chunk(2, -1)
+                return y * cos + torch.cat((-b, a), -1) * sin
+
+            y = self.norm1(x)
+            q, k, v = turn(heads(self.q(y), s["heads"])), turn(heads(self.k(y), s["kv"])), heads(self.v(y), s["kv"])
+            y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=s["heads"] != s["kv"])
+            x = x + self.o(y.transpose(1, 2).reshape(b, t, d))
+            y = self.norm2(x)
+            return x + self.down(F.silu(self.gate(y)) * self.up(y))
+
+    class Llama(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embedding = nn.Embedding(s["vocab"], s["width"])
+            self.blocks = nn.ModuleList(Block() for _ in range(s["layers"]))
+            self.norm, self.head = nn.RMSNorm(s["width"], 1e-5), linear(s["width"], s["vocab"])
+            angles = torch.outer(torch.arange(s["len"]), 1e4 ** (-torch.arange(0, head, 2) / head)).repeat(1, 2)
+            self.register_buffer("cos", angles.cos(), persistent=False)
+            self.register_buffer("sin", angles.sin(), persistent=False)
+
+        def forward(self, ids, targets):
+            x = self.embedding(ids)
+            for block in self.blocks:
+                x = block(x, self.cos, self.sin)
+            logits = self.head(self.norm(x))
+            return F.cross_entropy(logits.view(-1, s["vocab"]), targets.reshape(-1))
+
+    torch.manual_seed(1)
+    model = Llama()
+    for p in model.parameters():
+        if p.dim() > 1:
+            nn.init.uniform_(p, -0.035, 0.035)
+    return model
+
+
+def torch_steps(args):
+    """One process of PyTorch: prints what a step takes."""
+    import torch
+    torch.set_num_threads(args.t)
+    s = SHAPES[args.shapes]
+    model = llama(torch, s)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.999), weight_decay=0.1, fused=True)
+    forward = torch.compile(model) if args.child == "compiled" else model
+    ids = torch.randint(0, s["vocab"], (s["seqs"], s["len"] + 1), generator=torch.Generator().manual_seed(2))
+    inputs, targets = ids[:, :-1].contiguous(), ids[:, 1:].contiguous()
+    times = []
+    for step in range(args.steps + 2):
+        start = time.perf_counter()
+        loss = forward(inputs, targets)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        value = loss.item()
+        times.append(time.perf_counter() - start)
+        first = value if step == 0 else first
+    rows, median = s["seqs"] * s["len"], statistics.median(times[2:])
+    print(json.dumps({
+        "shape": args.shapes, "step_ms": median * 1e3, "best_ms": min(times[2:]) * 1e3, "tokens_per_s": rows / median,
+        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, "loss_first": first, "loss_last": value,
+        "capability": torch.backends.cpu.get_cpu_capability(), "torch": torch.__version__,
+    }))
+
+
+def torch_kernels(args):
+    """Kernels alone, in milliseconds: the best of some runs."""
+    import torch
+    from torch.nn import functional as F
+    torch.set_num_threads(args.t)
+
+    def best(f, runs=8):
+        f()
+        times = []
+        for _ in range(runs):
+            start = time.perf_counter()
+            f()
+            times.append(time.perf_counter() - start)
+        return min(times) * 1e3
+
+    def both(f, *inputs):
+        inputs = [x.requires_grad_() for x in inputs]
+        y = f(*inputs)
+        seed = torch.ones_like(y)
+
+        def run():
+            for x in inputs:
+                x.grad = None
+            f(*inputs).backward(seed)
+        return best(run)
+
+    out = {}
+    w = torch.zeros(50_000_000, requires_grad=True)
+    w.grad = torch.full_like(w, 1e-3)
+    optimizer = torch.optim.AdamW([w], lr=1e-3, fused=True)
+    out["adamw 50M"] = best(optimizer.step)
+    out["clip norm 50M"] = best(lambda: torch.nn.utils.clip_grad_norm_([w], 1e9))
+    del w, optimizer
+    x, t = torch.randn(2048, 32000), torch.randint(0, 32000, (2048,))
+    out["cross-entropy 2048x32000"] = both(lambda x: F.cross_entropy(x, t), x)
+    del x
+    x, g = torch.randn(2048, 1024), torch.randn(1024)
+    with torch.no_grad():
+        out["rmsnorm 2048x1024"] = best(lambda: F.rms_norm(x, (1024,), g, 1e-5), 50)
+        out["softmax 2048x1024"] = best(lambda: F.softmax(x, -1), 50)
+    out["rmsnorm with backward"] = both(lambda x, g: F.rms_norm(x, (1024,), g, 1e-5), x, g)
+    for m, n, k in [(2048, 688, 256), (2048, 256, 688), (688, 256, 2048), (256, 32000, 288), (1024, 1024, 1024)]:
+        a, b = torch.randn(m, k), torch.randn(k, n)
+        with torch.no_grad():
+            out[f"matmul {m}x{n}x{k}"] = best(lambda: a @ b, 20)
+    print(json.dumps(out))
+
+
+def run(words, env):
+    out = subprocess.run([str(w) for w in words], stdout=subprocess.PIPE, text=True, env=env)
+    if out.returncode:
+        raise SystemExit(f"{' '.join(map(str, words))}: exit code {out.returncode}")
+    return json.loads(out.stdout.splitlines()[-1])
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--shapes", default="T,S")
+    parser.add_argument("-t", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("-r", type=int, default=2)
+    parser.add_argument("--avx2", action="store_true")
+    parser.add_argument("--kernels", action="store_true")
+    parser.add_argument("--json")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.child:
+        return torch_kernels(args) if args.child == "kernels" else torch_steps(args)
+    env = {**os.environ, **(CAPS if args.avx2 else {})}
+    me = [sys.executable, Path(__file__).resolve()]
+    bench, isa = os.environ["QORUS_TRAIN_STEP"], ["--isa", "avx2"] if args.avx2 else []
+    results = []
+    if args.kernels:
+        print("PyTorch's kernels, ms:", json.dumps(run([*me, "--child", "kernels", "-t", args.t], env), indent=2))
+    for shape in args.shapes.split(","):
+        sides = {
+            "qorus": [bench, shape, "--threads", args.t, "--steps", args.steps, *isa],
+            "eager": [*me, "--child", "eager", "--shapes", shape, "-t", args.t, "--steps", args.steps],
+            "compiled": [*me, "--child", "compiled", "--shapes", shape, "-t", args.t, "--steps", args.steps],
+        }
+        runs = {name: [] for name in sides}
+        for _ in range(args.r):
+            for name, words in sides.items():
+                runs[name].append(run(words, env))
+        rate = {name: statistics.median(r["tokens_per_s"] for r in of) for name, of in runs.items()}
+        memory = {name: max(r["peak_bytes"] for r in of) for name, of in runs.items()}
+        print(f"\n{shape}, {args.t} threads{', AVX2' if args.avx2 else ''}")
+        print("| | step, ms | tokens/s | peak memory, MB |\n| --- | --- | --- | --- |")
+        for name, of in runs.items():
+            step, best = statistics.median(r["step_ms"] for r in of), min(r["best_ms"] for r in of)
+            print(f"| {name} | {step:.0f} [{best:.0f}] | {rate[name]:.0f} | {memory[name] / 1e6:.0f} |")
+        faster, smaller = max(rate["eager"], rate["compiled"]), min(memory["eager"], memory["compiled"])
+        speed, room = rate["qorus"] / faster, smaller / memory["qorus"]
+        print(f"ratio: speed {speed:.2f}, memory {room:.2f}; Qorus uses {100 * runs['qorus'][-1]['share_of_peak']:.0f} % of peak FMA")
+        results.append({"shape": shape, "avx2": args.avx2, "speed": speed, "memory": room, "runs": runs})
+    if args.json:
+        Path(args.json).write_text(json.dumps(results, indent=2))
+
+
+if __name__ == "__main__":
+    main()
