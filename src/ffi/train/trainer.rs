@@ -24,8 +24,9 @@ use crate::train::checkpoint::{self, State};
 use crate::train::clip::Clip;
 use crate::train::control::{Control, Wish};
 use crate::train::examples::Slab;
+use crate::train::layout::{self, name_in};
 use crate::train::optim::{Group, Outcome};
-use crate::train::trainer::{self, Trainer, TrainerParams, name_in};
+use crate::train::trainer::{Trainer, TrainerParams};
 use crate::train::{Objective, export};
 use crate::{Type, threads};
 use std::ffi::{c_char, c_void};
@@ -272,7 +273,7 @@ pub unsafe extern "C" fn q_trainer_plan(
         let graph = Graph::from_gguf(&gguf)?;
         let base = engine::plan(&gguf, &graph, &ContextParams::default(), threads)?;
         let is_wanted = |param: &Param| wanted(&p, &name_in(&graph, Some(&gguf), param));
-        let found = trainer::plan(&graph, gguf.tensors().len(), base, &made, threads, is_wanted)?;
+        let found = layout::plan(&graph, gguf.tensors().len(), base, &made, threads, is_wanted)?;
         params::report(q_plan::from(found), plan, size)?;
         if made.budget > 0 { found.check(made.budget) } else { Ok(()) }
     })
