@@ -3,31 +3,22 @@
 //!     cargo bench --features train --bench train_step -- [T|S] [OPTION VALUE ...]
 //!
 //! Options: `--threads N` (2), `--isa LEVEL`, `--steps N` (8), `--micro N` sequences of a pass (8), `--slice N` rows of logits at once
-//! (256). It prints what a step takes, how much of the arithmetic that the cores have it uses, and the process's peak memory.
+//! (0: the trainer's choice). It prints what a step takes, how much of the arithmetic that the cores have it uses, and the process's peak memory.
 
-use qorus::Isa;
-use qorus::engine::Runtime;
-use qorus::kernels::Type;
+use qorus::engine::{Model, Runtime};
 use qorus::kernels::exercise::peak::{Unit, peak};
-use qorus::layers::train::{PassSizes, sequence_backward, sequence_forward_train};
-use qorus::layers::trained::{Grads, Trained, Values as TrainedValues};
-use qorus::layers::{Params, Store};
-use qorus::memory::{Need, Region};
+use qorus::layers::Store;
 use qorus::models::Graph;
 use qorus::models::hand::{AttentionValues, Hand, LinearValues, RopeValues, Values};
-use qorus::models::train::{Batch, Mode};
-use qorus::ops::Exec;
 use qorus::ops::activation::Activation;
 use qorus::ops::attend::Place;
-use qorus::ops::dropout::Noise;
 use qorus::ops::rope::RopeStyle;
-use qorus::threads::Shards;
 use qorus::train::clip::Clip;
-use qorus::train::loss::{CrossEntropy, Logits, Targets, Total};
-use qorus::train::optim::{Betas, Group, Method, Optimizer, Outcome};
-use qorus::train::params::Params as Flat;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use qorus::train::examples::Examples;
+use qorus::train::optim::{Betas, Group, Method, Outcome};
+use qorus::train::pass::Passed;
+use qorus::train::trainer::{Trainer, TrainerParams};
+use qorus::{Isa, Type};
 use std::time::Instant;
 
 /// A llama and the batch it is trained on.
@@ -129,100 +120,41 @@ struct Options {
     slice: usize,
 }
 
-/// Everything that a step needs.
-struct Trainer {
-    runtime: Arc<Runtime>,
-    graph: Graph,
-    store: Store,
-    trained: Trained,
-    weights: Vec<f32>,
-    grads: Vec<f32>,
-    optimizer: Optimizer,
-    region: Region,
-    scratch: Vec<u8>,
-    never: AtomicBool,
-}
-
-impl Trainer {
-    fn new(shape: &Shape, o: &Options) -> Trainer {
+impl Shape {
+    fn trainer(&self, o: &Options) -> Trainer {
         let runtime = Runtime::new(o.threads, Some(o.isa)).unwrap_or_else(|e| panic!("{e}"));
-        let (graph, store) = shape.model(&runtime);
-        let trained = Trained::new(&graph.layers, &store, |_| true).unwrap();
-        let mut flat = Flat::with_capacity(1).unwrap();
-        flat.add("all", trained.len(), 0).unwrap();
-        let (mut weights, grads) = (vec![0.0; flat.elements()], vec![0.0; flat.elements()]);
-        trained.load(&store, &runtime.kernels, &mut weights[..trained.len()]).unwrap();
-        let optimizer = Optimizer::new(Method::AdamW(Betas::default()), &Group::pair(0.1), flat).unwrap();
-        let rows = o.micro * shape.len;
-        let (end, d) = (graph.embedding_end(), shape.width);
-        let sizes = PassSizes { rows, longest: shape.len, recompute: false, trained: &trained };
-        let need =
-            Need::new().take::<f32>(graph.train_cache_len(sizes, end)).take::<f32>(rows * d).take::<f32>(rows * d);
-        let need = need.take::<f32>(o.slice * shape.vocab).sub(graph.train_need(sizes, graph.layers.len(), 0, false));
-        let region = Region::new(need.peak() + CrossEntropy::need(o.slice).peak() + (1 << 16)).unwrap();
-        let scratch = vec![0; graph.train_scratch(shape.len) * o.threads];
-        let never = AtomicBool::new(false);
-        Trainer { runtime, graph, store, trained, weights, grads, optimizer, region, scratch, never }
+        let (graph, store) = self.model(&runtime);
+        let model = Model::from_parts(&runtime, graph, store);
+        let (rows, longest) = (o.micro * self.len, self.len);
+        let params = TrainerParams {
+            rows,
+            longest,
+            passes: self.seqs / o.micro,
+            slice: o.slice,
+            method: Method::AdamW(Betas::default()),
+            groups: Group::pair(0.1),
+            ..TrainerParams::default()
+        };
+        Trainer::new(&model, &params, |_| true).unwrap_or_else(|e| panic!("{e}"))
     }
 
     /// The mean loss before the step.
-    fn step(&mut self, shape: &Shape, o: &Options, tokens: &[u32], targets: &[i32]) -> f64 {
-        let Trainer { runtime, graph, store, trained, weights, grads, optimizer, region, scratch, never } = self;
-        let each = scratch.len() / o.threads;
-        let scratch = Shards::new(scratch);
-        let exec = || Exec {
-            kernels: &runtime.kernels,
-            pool: &runtime.pool,
-            scratch: &scratch,
-            scratch_bytes: each,
-            cancel: never,
-        };
-        let (rows, d, len) = (o.micro * shape.len, shape.width, trained.len());
-        let (end, entropy) = (graph.embedding_end(), CrossEntropy::new(shape.vocab));
-        let lens = vec![shape.len as u32; o.micro];
+    fn step(&self, trainer: &mut Trainer, micro: usize, tokens: &[u32], targets: &[i32]) -> f64 {
+        let rows = micro * self.len;
+        let lens = vec![self.len as u32; micro];
         let places: Vec<Place> =
-            (0..o.micro as u32).flat_map(|seq| (0..shape.len as u32).map(move |pos| Place { seq, pos })).collect();
-        let sizes = |rows| PassSizes { rows, longest: shape.len, recompute: false, trained };
-        let mode = Mode { recompute: false, noise: Noise { seed: 1, pass: 1 } };
-        let mut total = Total::default();
-        for (tokens, targets) in tokens.chunks_exact(rows).zip(targets.chunks_exact(rows)) {
-            let params = Params::with(store, TrainedValues::new(trained, &weights[..len]).unwrap());
-            let mut grads = Grads::new(trained, &mut grads[..len]).unwrap();
-            let batch = Batch { tokens, places: &places, lens: &lens };
-            let result = region.with_frame(|frame| {
-                let cache = frame.take::<f32>(graph.train_cache_len(sizes(rows), end))?;
-                let (hidden, d_hidden) = (frame.take::<f32>(rows * d)?, frame.take::<f32>(rows * d)?);
-                graph.with_pass(exec(), params, trained, batch, mode, frame, |pass, frame| {
-                    let (body, head) = graph.layers.split_at(end);
-                    sequence_forward_train(body, pass, frame, sizes(rows), &[], 0, hidden, cache)?;
-                    for at in (0..rows).step_by(o.slice) {
-                        let n = o.slice.min(rows - at);
-                        let mut frame = frame.sub();
-                        let logits = frame.take::<f32>(n * shape.vocab)?;
-                        let (x, dx) = (&hidden[at * d..][..n * d], &mut d_hidden[at * d..][..n * d]);
-                        sequence_forward_train(head, pass, &mut frame, sizes(n), x, d, logits, &mut [])?;
-                        let classes = Targets::Classes(&targets[at..at + n]);
-                        let scale = 1.0 / (shape.seqs * shape.len) as f64;
-                        entropy.rows(
-                            &pass.run.exec,
-                            &mut frame,
-                            Logits::InPlace(logits),
-                            classes,
-                            scale,
-                            &mut total,
-                        )?;
-                        let grads = &mut grads;
-                        sequence_backward(head, pass, &mut frame, sizes(n), x, d, logits, Some(dx), &mut [], grads, 0)?;
-                    }
-                    sequence_backward(body, pass, frame, sizes(rows), &[], 0, d_hidden, None, cache, &mut grads, 0)
-                })
-            });
-            result.unwrap_or_else(|e| panic!("{e}"));
+            (0..micro as u32).flat_map(|seq| (0..self.len as u32).map(move |pos| Place { seq, pos })).collect();
+        let mut loss = 0.0;
+        for (i, (tokens, targets)) in tokens.chunks_exact(rows).zip(targets.chunks_exact(rows)).enumerate() {
+            let examples = Examples { tokens, places: &places, lens: &lens, targets, ..Examples::default() };
+            match trainer.learn(&examples, (self.seqs * self.len) as f64, i as u64) {
+                Ok(Passed::Total(total)) => loss += total.loss,
+                other => panic!("{other:?}"),
+            }
         }
-        let outcome =
-            region.with_frame(|frame| optimizer.step(&exec(), frame, (weights, grads), (1e-3, 1.0, Clip::Norm(1.0))));
+        let outcome = trainer.step(1e-3, Clip::Norm(1.0));
         assert!(matches!(outcome, Ok(Outcome::Taken { .. })), "{outcome:?}");
-        total.mean().unwrap_or(f64::NAN)
+        loss / (self.seqs * self.len) as f64
     }
 }
 
@@ -236,7 +168,7 @@ fn peak_memory() -> f64 {
 fn main() {
     let mut words = std::env::args().skip(1).filter(|word| word != "--bench");
     let mut shapes: Vec<&Shape> = SHAPES.iter().collect();
-    let mut o = Options { threads: 2, isa: Isa::detect(), steps: 8, micro: 8, slice: 256 };
+    let mut o = Options { threads: 2, isa: Isa::detect(), steps: 8, micro: 8, slice: 0 };
     while let Some(word) = words.next() {
         if !word.starts_with("--") {
             shapes.retain(|shape| shape.name == word);
@@ -254,7 +186,7 @@ fn main() {
         }
     }
     for shape in shapes {
-        let mut trainer = Trainer::new(shape, &o);
+        let mut trainer = shape.trainer(&o);
         let rows = shape.seqs * shape.len;
         let ids: Vec<u32> = noise(99, rows + 1).map(|x| ((x + 1.0) * 0.499 * shape.vocab as f32) as u32).collect();
         let targets: Vec<i32> = ids[1..].iter().map(|&id| id as i32).collect();
@@ -262,7 +194,7 @@ fn main() {
         let (mut first, mut last) = (f64::NAN, f64::NAN);
         for step in 0..=o.steps {
             let start = Instant::now();
-            last = trainer.step(shape, &o, &ids[..rows], &targets);
+            last = shape.step(&mut trainer, o.micro, &ids[..rows], &targets);
             if step == 0 {
                 first = last;
             } else {

@@ -1838,7 +1838,7 @@ typedef struct {
      */
     uint32_t max_len;
     /**
-     * Rows whose results are computed together; 0: as many as take 8 MB.
+     * Rows whose results are computed together; 0: as many as take 32 MB.
      */
     uint32_t slice;
     /**

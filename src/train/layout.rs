@@ -16,7 +16,7 @@ use crate::threads;
 
 /// Bytes of logits that a slice has unless the parameters say otherwise: few enough to stay near the cores, rows enough that
 /// the head's gradient is seldom read and written.
-const SLICE_BYTES: usize = 8 << 20;
+const SLICE_BYTES: usize = 32 << 20;
 
 /// The sizes of a pass, and of the memory it takes.
 pub(super) struct Layout {

@@ -51,7 +51,7 @@ pub struct TrainerParams {
     pub longest: usize,
     /// Passes of a step, whose rows a run holds at once.
     pub passes: usize,
-    /// Rows whose logits are there at once; 0: as many as take 8 MB.
+    /// Rows whose logits are there at once; 0: as many as take 32 MB.
     pub slice: usize,
     /// Whether residual branches are computed again in the backward pass rather than kept.
     pub recompute: bool,

@@ -19,15 +19,14 @@ pub fn pack<S: Simd, const P: usize>(s: S, m: &Mat, rows: Range<usize>, depth: R
         return;
     }
     // What is contiguous is read as a whole: all panels grow together.
-    let first = depth.start;
+    let (first, end) = (depth.start, depth.end);
     for k in depth {
         let line = &m.line(k)[rows.clone()];
         for (i, from) in (0..line.len()).step_by(P).enumerate() {
-            let at = (k - first) * P;
-            let out = &mut panels[i * size + at..];
+            let out = &mut panels[i * size + (k - first) * P..];
             match (line[from..].first_chunk::<16>(), out.first_chunk_mut::<16>()) {
-                // Sixteen at once: what is behind the panel's width is overwritten by the next steps, as long as it is in the panel.
-                (Some(line), Some(out)) if P < 16 && at + 16 <= size => sixteen(s, line, out),
+                // Sixteen at once: what is behind the panel's width is overwritten by the next steps.
+                (Some(line), Some(out)) if P < 16 && (end - k) * P >= 16 => sixteen(s, line, out),
                 _ => {
                     if let (Some(line), Some(out)) = (line[from..].first_chunk::<P>(), out.first_chunk_mut::<P>()) {
                         *out = *line;

@@ -56,7 +56,7 @@ pub struct q_trainer_params {
     pub max_rows: u32,
     /// The most rows of a sequence; 0: `max_rows`.
     pub max_len: u32,
-    /// Rows whose results are computed together; 0: as many as take 8 MB.
+    /// Rows whose results are computed together; 0: as many as take 32 MB.
     pub slice: u32,
     /// 1: what residual branches keep for the way back is computed again instead: less memory, more time, the same bits.
     pub recompute: u32,
