@@ -129,3 +129,56 @@ fn shapes_that_no_model_has_are_refused() {
     assert!(!path.exists());
     assert_eq!(llama(&SHAPE, &v, 1, &dir.0.join("no/model.gguf")).unwrap_err().code(), Code::Io);
 }
+
+/// Any graph: files of each architecture, fused projections and experts among them, and a network that has no attention.
+#[test]
+fn any_graph_is_filled() {
+    use qorus::kernels::Kernels;
+    use qorus::layers::trained::{Param, Trained};
+    use qorus::models::hand::{Hand, LinearValues, Values};
+    use qorus::ops::activation::Activation;
+    use qorus::train::init::graph;
+    for name in ["llama.gguf", "llama-bias.gguf", "phi3.gguf", "qwen2moe.gguf", "qwen3.gguf", "gemma2.gguf"] {
+        let model = common::run::open(&common::run::reference(name), 1, Isa::Scalar);
+        let trained = Trained::new(&model.graph.layers, &model.store, |_| true).unwrap();
+        let mut values = vec![f32::NAN; trained.len()];
+        graph(&model.graph, &trained, 3, &mut values).unwrap();
+        for t in trained.list() {
+            let (part, (mean, deviation)) = (&values[t.at..t.at + t.len], moments(&values[t.at..t.at + t.len]));
+            match t.param {
+                Param::Vector(_) => assert!(part.iter().all(|&x| x == 0.0) || part.iter().all(|&x| x == 1.0), "{name}"),
+                Param::Matrix(_) => {
+                    assert!(mean.abs() < 4e-3 && (0.004..0.025).contains(&deviation), "{name}: {mean} {deviation}")
+                }
+            }
+        }
+        let mut again = vec![0.0; trained.len()];
+        graph(&model.graph, &trained, 4, &mut again).unwrap();
+        assert!(again != values);
+        assert_eq!(graph(&model.graph, &trained, 4, &mut again[1..]).unwrap_err().code(), Code::Shape);
+        // What is frozen changes nothing in the others.
+        let some = Trained::new(&model.graph.layers, &model.store, |p| matches!(p, Param::Matrix(_))).unwrap();
+        let mut few = vec![0.0; some.len()];
+        graph(&model.graph, &some, 3, &mut few).unwrap();
+        let (a, b) = (some.list().last().unwrap(), trained.list());
+        let b = b.iter().rfind(|t| matches!(t.param, Param::Matrix(_))).unwrap();
+        assert_eq!(few[a.at..a.at + a.len], values[b.at..b.at + b.len], "{name}");
+    }
+    let (w, bias) = (vec![0.0f32; 64 * 64], vec![9.0f32; 64]);
+    let square = || Values { ty: Type::F32, rows: 64, cols: 64, bytes: bytemuck::cast_slice(&w) };
+    let mut b = Hand::new(&Kernels::new(Isa::Scalar).unwrap());
+    b.rows(64).unwrap();
+    b.linear(&LinearValues { w: square(), bias: Some(&bias) }).unwrap();
+    b.activation(Activation::Relu).unwrap();
+    b.linear(&LinearValues { w: square(), bias: None }).unwrap();
+    let (net, store) = b.finish().unwrap();
+    let trained = Trained::new(&net.layers, &store, |_| true).unwrap();
+    let mut values = vec![f32::NAN; trained.len()];
+    graph(&net, &trained, 3, &mut values).unwrap();
+    let spread = |i: usize| {
+        let t = &trained.list()[i];
+        values[t.at..t.at + t.len].iter().fold(0f32, |m, x| m.max(x.abs()))
+    };
+    let (he, glorot) = ((6f32 / 64.0).sqrt(), (6f32 / 128.0).sqrt());
+    assert!((0.98 * he..=he).contains(&spread(0)) && spread(1) == 0.0 && (0.98 * glorot..=glorot).contains(&spread(2)));
+}

@@ -174,6 +174,14 @@ impl Trained {
         }
     }
 
+    /// Where a parameter lies, if it is trained: first element and number.
+    pub fn place(&self, param: &Param) -> Option<(usize, usize)> {
+        match param {
+            Param::Matrix(w) => self.matrix(w),
+            Param::Vector(v) => self.vector(v),
+        }
+    }
+
     /// Where a matrix lies, if it is trained: first element and number.
     fn matrix(&self, w: &Weight) -> Option<(usize, usize)> {
         let t = self.list.get((*self.tensors.get(w.tensor())?)? as usize)?;

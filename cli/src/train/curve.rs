@@ -80,10 +80,10 @@ pub fn svg(series: &[(&str, &Series)]) -> String {
     );
     for t in ticks(y, 6) {
         let at = py(t);
-        let _ = write!(
+        let _ = writeln!(
             s,
             "<line x1=\"{LEFT}\" x2=\"{}\" y1=\"{at:.1}\" y2=\"{at:.1}\" stroke=\"#e5e5e5\"/>\
-             <text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>\n",
+             <text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
             WIDTH - EDGE,
             LEFT - 6.0,
             at + 4.0,
@@ -92,18 +92,18 @@ pub fn svg(series: &[(&str, &Series)]) -> String {
     }
     for t in ticks(x, 8) {
         let at = px(t);
-        let _ = write!(
+        let _ = writeln!(
             s,
-            "<text x=\"{at:.1}\" y=\"{}\" text-anchor=\"middle\">{}</text>\n",
+            "<text x=\"{at:.1}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
             HEIGHT - BELOW + 18.0,
             short(t)
         );
     }
     let middle = HEIGHT / 2.0;
-    let _ = write!(
+    let _ = writeln!(
         s,
         "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">step</text>\
-         <text x=\"14\" y=\"{middle}\" text-anchor=\"middle\" transform=\"rotate(-90 14 {middle})\">loss</text>\n",
+         <text x=\"14\" y=\"{middle}\" text-anchor=\"middle\" transform=\"rotate(-90 14 {middle})\">loss</text>",
         (WIDTH + LEFT) / 2.0,
         HEIGHT - 8.0
     );
@@ -111,11 +111,11 @@ pub fn svg(series: &[(&str, &Series)]) -> String {
         let colour = COLOURS[i % COLOURS.len()];
         let points: Vec<String> = curve.iter().map(|p| format!("{:.1},{:.1}", px(p.0), py(p.1))).collect();
         let at = EDGE + 14.0 + 18.0 * i as f64;
-        let _ = write!(
+        let _ = writeln!(
             s,
             "<polyline fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.8\" points=\"{}\"/>\
              <line x1=\"{}\" x2=\"{}\" y1=\"{at}\" y2=\"{at}\" stroke=\"{colour}\" stroke-width=\"3\"/>\
-             <text x=\"{}\" y=\"{}\">{name}</text>\n",
+             <text x=\"{}\" y=\"{}\">{name}</text>",
             points.join(" "),
             WIDTH - 130.0,
             WIDTH - 106.0,

@@ -4,6 +4,10 @@
 //! the residual stream divided by sqrt(2 * blocks). Networks of linear layers take bounds from their widths (Glorot and Bengio,
 //! 2010; He et al., arXiv 1502.01852). Biases are 0, factors of norms 1.
 
+mod graph;
+
+pub use graph::graph;
+
 use std::path::Path;
 
 use crate::Type;
