@@ -23,6 +23,8 @@ use qorus::tensor::Tensor;
 use std::ffi::c_void;
 use std::path::Path;
 use std::ptr::{null, null_mut};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 const VOCAB: usize = 98;
 const ROWS: usize = 20;
@@ -321,6 +323,54 @@ fn a_run_goes_on_to_the_same_bits_and_is_exported() {
         q_model_free(model);
         q_trainer_free(own);
     }
+}
+
+unsafe extern "C" fn count(report: *const q_train_report, user: *mut c_void) -> i32 {
+    // SAFETY: the library's report, and this test's counter.
+    unsafe { (*user.cast::<AtomicU64>()).store((*report).step, Ordering::SeqCst) };
+    0
+}
+
+#[test]
+fn a_run_is_paused_and_stopped_from_another_thread() {
+    let host = Host::new(1, Isa::detect());
+    let own = trainer(host.context, |_| {});
+    let (steps, handle) = (AtomicU64::new(0), own as usize);
+    let step = || steps.load(Ordering::SeqCst);
+    let wait = |from: u64| {
+        while step() <= from {
+            std::thread::yield_now();
+        }
+    };
+    let result = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let own = handle as *mut q_trainer;
+            let mut n = 0;
+            // SAFETY: these calls are for other threads; the handle lives.
+            unsafe {
+                wait(2);
+                // Nothing else may be done with it meanwhile.
+                assert_eq!(q_trainer_tensors(own, &mut n), q_error_code::Q_ERR_STATE);
+                ok(q_trainer_pause(own));
+                std::thread::sleep(Duration::from_millis(50));
+                let paused = step();
+                std::thread::sleep(Duration::from_millis(50));
+                assert_eq!(step(), paused);
+                ok(q_trainer_resume(own));
+                wait(paused);
+                ok(q_trainer_stop(own));
+            }
+        });
+        train(&host, |p| {
+            (p.steps, p.user) = (1 << 40, (&raw const steps).cast_mut().cast());
+            p.on_step = Some(count);
+        })
+    });
+    assert_eq!((result.end, result.step), (q_train_end::Q_TRAIN_STOPPED as u32, step()));
+    // A stop is of one run.
+    assert_eq!(train(&host, |_| {}).end, q_train_end::Q_TRAIN_DONE as u32);
+    // SAFETY: a handle of this test.
+    unsafe { q_trainer_free(own) };
 }
 
 /// Rows of two numbers, whose product's sign is the class.

@@ -1,6 +1,6 @@
 //! `q_model_train`: the whole loop, over batches that the host gives.
 
-use super::trainer::{Published, of_context};
+use super::trainer::{Learner, Published, of_context};
 use crate::error::{Result, fail, try_vec};
 use crate::ffi::args;
 use crate::ffi::boundary::outside;
@@ -245,7 +245,7 @@ unsafe fn run_params(p: &q_train_params, trainer: &Trainer) -> Result<RunParams>
     let skip = choice("skip_faults", p.skip_faults, &[(0, OnFault::Stop), (1, OnFault::Skip)])?;
     let (rate, floor, warmup, total) = (p.learning_rate, p.floor, p.warmup, p.steps);
     let clip = match (p.clip_norm, p.clip_value) {
-        (norm, 0.0) if norm == 0.0 => Clip::None,
+        (0.0, 0.0) => Clip::None,
         (norm, 0.0) => Clip::Norm(norm),
         (_, value) => Clip::Value(value),
     };
@@ -395,7 +395,7 @@ pub unsafe extern "C" fn q_model_train(
             params::check_report(result, size)?;
         }
         let mut learner = held.lock()?;
-        let (trainer, state, snapshot) = learner.parts();
+        let Learner { trainer, state, snapshot, .. } = &mut *learner;
         let rules = run_params(&p, trainer)?;
         let mut data = feed(trainer, p.data, p.user)?;
         let mut kept = if p.validation.is_some() { Some(feed(trainer, p.validation, p.user)?) } else { None };

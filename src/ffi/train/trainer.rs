@@ -106,6 +106,9 @@ unsafe impl Params for q_trainer_params {
 /// The type of q_trainer_export that leaves each tensor in the type it had.
 pub const Q_TYPE_AS_IS: u32 = u32::MAX;
 
+/// Values that a context runs on, and what they are charged to.
+type Shown = (Arc<Snapshot>, Charge, Part);
+
 /// What is used by one call at a time.
 pub(super) struct Learner {
     pub trainer: Trainer,
@@ -115,7 +118,8 @@ pub(super) struct Learner {
     passes: u64,
     /// What a checkpoint says beside the trainer.
     pub state: State,
-    snapshot: Option<(Arc<Snapshot>, Charge, Part)>,
+    /// What the context was given to run on, with the memory it takes.
+    pub snapshot: Option<Shown>,
     _charge: Charge,
     _part: Part,
 }
@@ -163,7 +167,7 @@ impl Held {
 /// A snapshot that is made at first use and then kept up.
 pub(super) struct Published<'a> {
     pub trainer: &'a Trainer,
-    pub snapshot: &'a mut Option<(Arc<Snapshot>, Charge, Part)>,
+    pub snapshot: &'a mut Option<Shown>,
 }
 
 impl Published<'_> {
@@ -184,13 +188,6 @@ impl Published<'_> {
         }
         context.set_snapshot(Some(Arc::clone(snapshot)));
         Ok(())
-    }
-}
-
-impl Learner {
-    /// What is needed to publish, beside what a run needs.
-    pub fn parts(&mut self) -> (&mut Trainer, &mut State, &mut Option<(Arc<Snapshot>, Charge, Part)>) {
-        (&mut self.trainer, &mut self.state, &mut self.snapshot)
     }
 }
 
