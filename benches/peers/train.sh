@@ -10,7 +10,7 @@ mkdir -p "$dir"
 python=${QORUS_PEERS:-$dir/venv}/bin/python
 [ -x "$python" ] || python3 -m venv "$dir/venv"
 "$python" -c 'import torch' 2> /dev/null ||
-    "$python" -m pip install --quiet torch numpy --extra-index-url https://download.pytorch.org/whl/cpu
+    "$python" -m pip install --quiet torch numpy
 cd "$here/../.."
 build=$(cargo bench --quiet --features train --bench train_step --no-run --message-format json | grep '"name":"train_step"')
 QORUS_TRAIN_STEP=$(echo "$build" | sed 's/.*"executable":"\([^"]*\)".*/\1/')
