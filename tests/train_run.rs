@@ -177,11 +177,18 @@ fn old_checkpoints_go_and_a_stop_saves() {
 }
 
 #[test]
-fn patience_ends_a_run() {
-    let mut rules = params(1000);
+fn patience_ends_a_run_for_good() {
+    let dir = Dir::new("patience");
+    let mut rules = RunParams { folder: Some(dir.0.clone()), ..params(1000) };
     rules.schedule = Schedule::constant(0.0);
     rules.early = Some(EarlyStop::new(2, 0.0).unwrap());
-    let summary = run(&mut trainer("llama.gguf", 1, Isa::detect(), |_| {}), &rules, &mut Unwatched).unwrap();
+    let mut one = trainer("llama.gguf", 1, Isa::detect(), |_| {});
+    let summary = run(&mut one, &rules, &mut Unwatched).unwrap();
+    assert_eq!((summary.end, summary.step), (End::NoImprovement, 20));
+    let (mut feed, mut kept) = (feed(), validation());
+    let mut again = Run::new(&mut one, &mut feed, Some(&mut kept), &rules).unwrap();
+    again.resume(&summary.checkpoint.unwrap()).unwrap();
+    let summary = again.go(&Control::new(), &mut Unwatched).unwrap();
     assert_eq!((summary.end, summary.step), (End::NoImprovement, 20));
 }
 

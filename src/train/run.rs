@@ -260,8 +260,10 @@ impl<'a> Run<'a> {
     ///
     /// Errors: those of the data, of validation and of saving, and `State` naming where a bad number came from first.
     pub fn go(&mut self, control: &Control, watch: &mut dyn Watch) -> Result<Summary> {
-        let mut end = End::Done;
-        while self.step < self.params.steps {
+        // A run that ended for want of improvement has ended.
+        let impatient = self.params.early.is_some_and(|rule| rule.waited > rule.patience);
+        let mut end = if impatient { End::NoImprovement } else { End::Done };
+        while self.step < self.params.steps && !impatient {
             if !control.wait() {
                 end = End::Stopped;
                 break;
