@@ -230,7 +230,6 @@ unsafe fn engine_params(p: &q_trainer_params) -> Result<TrainerParams> {
         passes: p.accumulate as usize + 1,
         seed: p.seed,
         budget: usize::try_from(p.budget).unwrap_or(usize::MAX),
-        ..TrainerParams::default()
     })
 }
 
