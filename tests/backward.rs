@@ -11,6 +11,7 @@ mod run;
 mod wide;
 
 use lesson::{Input, Lesson};
+use qorus::engine::Runtime;
 use qorus::gguf::Gguf;
 use qorus::kernels::Kernels;
 use qorus::layers::train;
@@ -20,7 +21,7 @@ use qorus::models::Graph;
 use qorus::models::hand::{AttentionValues, Hand, LinearValues, RopeValues, Values};
 use qorus::ops::activation::Activation;
 use qorus::ops::rope::RopeStyle;
-use qorus::{Isa, Type};
+use qorus::{Isa, Products, Type};
 use std::sync::Arc;
 use wide::Wide;
 
@@ -403,6 +404,38 @@ fn threads_levels_and_recomputation_give_the_same_bits() {
                 assert!(found == expected, "{name}: {threads} threads, {}, recompute {recompute}", isa.name());
             }
         }
+    }
+}
+
+/// Both factors of each product lose all but 8 bits, half a unit of which is 2^-9, and a gradient has a chain of some twenty products
+/// behind it: at worst 2 * 20 * 2^-9 = 8 % of the greatest of its tensor, which cancellation in these small random models doubles.
+#[test]
+fn products_of_bf16_give_nearly_the_same_gradients_and_the_same_bits_everywhere() {
+    let lens = [20, 7, 1];
+    for name in ARCHITECTURES {
+        let run = |threads, isa, products| {
+            let mut lesson = Lesson::new(threads, isa, file(name), |_| true);
+            lesson.runtime = Runtime::with_products(threads, Some(isa), products).unwrap();
+            let given = Given::new(&lesson.graph, &lens);
+            let mut room = lesson.room(&lens);
+            lesson.pass(&given.input(), &mut room, |y, d| d.copy_from_slice(&upstream(y.len())));
+            let ranges: Vec<_> = lesson.trained.list().iter().map(|t| t.at..t.at + t.len).collect();
+            (lesson.grads, ranges)
+        };
+        let (exact, ranges) = run(2, Isa::detect(), Products::F32);
+        let (found, _) = run(1, Isa::Scalar, Products::Bf16);
+        for isa in run::levels() {
+            assert!(run::bits(&run(3, isa, Products::Bf16).0) == run::bits(&found), "{name} {}", isa.name());
+        }
+        let mut worst = 0f32;
+        for range in ranges {
+            let greatest = exact[range.clone()].iter().fold(0f32, |max, g| max.max(g.abs()));
+            let off = range.map(|i| (exact[i] - found[i]).abs()).fold(0f32, f32::max);
+            worst = worst.max(off / greatest.max(f32::MIN_POSITIVE));
+        }
+        println!("{name}: {worst}");
+        // A router that rounds otherwise may choose other experts, whose gradients have nothing in common.
+        assert!(worst > 1e-4 && (worst < 0.16 || name.contains("moe")), "{name}: {worst}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! Speed of the f32 products of training on one core, as shares of the arithmetic that the level has.
+//! Speed of the products of training, of f32 and of bf16, on one core, as shares of the arithmetic that the level has.
 //!
 //! `cargo run --release -p qorus-kernels --features train --example gemm_speed [PART OF A NAME]`
 
@@ -35,8 +35,10 @@ fn main() {
         ("input", 64, 32, 64),
         ("weights", 64, 32, 64),
     ];
-    for kernels in [Isa::Avx2, Isa::Avx512].into_iter().filter_map(Kernels::new) {
-        let limit = peak(kernels.isa(), Unit::F32);
+    for kernels in [Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16].into_iter().filter_map(Kernels::new) {
+        // Products of bf16 where the CPU has them.
+        let bf16 = kernels.isa() == Isa::Avx512Bf16;
+        let limit = peak(kernels.isa(), if bf16 { Unit::Bf16 } else { Unit::F32 });
         println!("{}: {:.0} Gflop/s on registers", kernels.isa().name(), limit * 1e-9);
         for (name, m, n, k) in shapes {
             let title = format!("{name:8} {m:6} x {n:5} x {k:5}");
@@ -51,7 +53,14 @@ fn main() {
                 "input" => (Mat::new(&a, m, k, k), Mat::new(&b, k, n, n), false),
                 _ => (Mat::new(&a, k, m, m).t(), Mat::new(&b, k, n, n), true),
             };
-            let best = seconds(|| kernels.gemm(a, b, accumulate, &mut TileMut::new(&mut c, m, n), &mut scratch));
+            let best = seconds(|| {
+                let c = &mut TileMut::new(&mut c, m, n);
+                if bf16 {
+                    kernels.gemm_bf16(a, b, accumulate, c, &mut scratch);
+                } else {
+                    kernels.gemm(a, b, accumulate, c, &mut scratch);
+                }
+            });
             let speed = (2 * m * n * k) as f64 / best;
             println!("  {title}  {:6.1} Gflop/s {:3.0} %", speed * 1e-9, speed / limit * 100.0);
         }

@@ -231,6 +231,15 @@ impl Kernels {
         let scratch = crate::gemm::aligned(scratch);
         call!(self.gemm[Type::F32](&a, &b, accumulate, c, scratch))
     }
+
+    /// The same with factors rounded to bf16, whose products are added in pairs: see [`crate::scalar::pairs`].
+    #[cfg(feature = "train")]
+    pub fn gemm_bf16(&self, a: Mat, b: Mat, accumulate: bool, c: &mut TileMut, scratch: &mut [u8]) {
+        assert_eq!((a.rows(), a.cols(), b.cols()), (c.rows(), b.rows(), c.cols()));
+        assert!(scratch.len() >= crate::gemm_bytes());
+        let scratch = crate::gemm::aligned(scratch);
+        call!(self.gemm_bf16[Type::F32](&a, &b, accumulate, c, scratch))
+    }
 }
 
 #[cfg(feature = "train")]

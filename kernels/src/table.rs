@@ -193,6 +193,8 @@ const LISTS: &[&[Entry]] = &[
     #[cfg(target_arch = "x86_64")]
     avx2::lanes::BF16_ENTRIES,
     #[cfg(all(target_arch = "x86_64", feature = "train"))]
+    avx2::lanes::BF16_TRAIN_ENTRIES,
+    #[cfg(all(target_arch = "x86_64", feature = "train"))]
     avx2::lanes::TRAIN_ENTRIES,
     #[cfg(target_arch = "x86_64")]
     avxvnni::matmul_q8::ENTRIES,
@@ -204,6 +206,8 @@ const LISTS: &[&[Entry]] = &[
     avx512::matmul_q8::ENTRIES,
     #[cfg(target_arch = "x86_64")]
     avx512bf16::lanes::BF16_ENTRIES,
+    #[cfg(all(target_arch = "x86_64", feature = "train"))]
+    avx512bf16::lanes::BF16_TRAIN_ENTRIES,
 ];
 
 /// Every kernel there is for this architecture, also those that this CPU cannot run, lowest level first.
@@ -285,6 +289,8 @@ kernels! {
     attend_merge: AttendMerge,
     #[cfg(feature = "train")]
     gemm: Gemm,
+    #[cfg(feature = "train")]
+    gemm_bf16: Gemm,
     #[cfg(feature = "train")]
     mse: Dot,
     #[cfg(feature = "train")]

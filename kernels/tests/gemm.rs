@@ -2,7 +2,8 @@
 
 #![cfg(feature = "train")]
 
-use qorus_kernels::{Isa, Kernels, Mat, TileMut, gemm_bytes, scalar};
+use qorus_kernels::scalar::pairs::{add_pair, round};
+use qorus_kernels::{Isa, Kernels, Mat, Products, TileMut, gemm_bytes, scalar};
 use std::io::Write as _; // not held back by the test harness, as the print macros are
 
 /// Numbers between -1 and 1, the same for the same seed.
@@ -74,8 +75,26 @@ const SHAPES: [(usize, usize, usize); 9] = [
     (3, 900, 12),
 ];
 
+/// An element of `c + a b` as the product of f32, or of bf16, adds it up.
+fn element(a: Mat, b: Mat, (i, j): (usize, usize), first: f32, products: Products) -> f32 {
+    let k = a.cols();
+    match products {
+        Products::F32 => (0..k).fold(first, |sum, k| a.get(i, k).mul_add(b.get(k, j), sum)),
+        Products::Bf16 => (0..k).step_by(2).fold(first, |sum, at| {
+            let pair = |f: &dyn Fn(usize) -> f32| [at, at + 1].map(|at| if at < k { round(f(at)) } else { 0.0 });
+            add_pair(pair(&|k| a.get(i, k)), pair(&|k| b.get(k, j)), sum)
+        }),
+    }
+}
+
 #[test]
 fn products_are_added_in_order_at_every_level() {
+    for products in [Products::F32, Products::Bf16] {
+        products_are_added_in_order(products);
+    }
+}
+
+fn products_are_added_in_order(products: Products) {
     for kernels in levels() {
         let mut scratch = vec![0xff; gemm_bytes() + 1];
         for (shape, (m, n, k)) in SHAPES.into_iter().enumerate() {
@@ -90,24 +109,46 @@ fn products_are_added_in_order_at_every_level() {
                 for i in 0..m {
                     for j in 0..n {
                         let first = if accumulate { start[i * stride + j] } else { 0.0 };
-                        expected[i * stride + j] =
-                            (0..k).fold(first, |sum, k| a.mat().get(i, k).mul_add(b.mat().get(k, j), sum));
+                        expected[i * stride + j] = element(a.mat(), b.mat(), (i, j), first, products);
                     }
                 }
                 let mut found = start.clone();
                 let mut tile = TileMut::strided(&mut found, m, n, stride);
-                kernels.gemm(a.mat(), b.mat(), accumulate, &mut tile, &mut scratch[1..]);
+                match products {
+                    Products::F32 => kernels.gemm(a.mat(), b.mat(), accumulate, &mut tile, &mut scratch[1..]),
+                    Products::Bf16 => kernels.gemm_bf16(a.mat(), b.mat(), accumulate, &mut tile, &mut scratch[1..]),
+                }
                 for (at, (expected, found)) in expected.iter().zip(&found).enumerate() {
                     assert_eq!(
                         expected.to_bits(),
                         found.to_bits(),
-                        "{} {m} x {n} x {k}, form {form}, row {}, column {}",
+                        "{} {products:?} {m} x {n} x {k}, form {form}, row {}, column {}",
                         kernels.isa().name(),
                         at / stride,
                         at % stride
                     );
                 }
             }
+        }
+    }
+}
+
+/// Each factor loses all but 8 bits, and each addition rounds the sum.
+#[test]
+fn products_of_bf16_are_as_near_as_rounding_allows() {
+    let (m, n, k) = (15, 34, 700);
+    let (a, b) = (random(5, m * k), random(6, k * n));
+    for kernels in levels() {
+        let (mut c, mut scratch) = (vec![f32::NAN; m * n], vec![0xff; gemm_bytes()]);
+        let (a, b) = (Mat::new(&a, m, k, k), Mat::new(&b, k, n, n));
+        kernels.gemm_bf16(a, b, false, &mut TileMut::new(&mut c, m, n), &mut scratch);
+        for (at, found) in c.iter().enumerate() {
+            let terms = (0..k).map(|k| f64::from(a.get(at / n, k)) * f64::from(b.get(k, at % n)));
+            let (exact, magnitude) = terms.fold((0.0, 0.0), |(sum, all), term| (sum + term, all + term.abs()));
+            let unit = 2f64.powi(-8);
+            let bound = magnitude * (2.0 * unit + unit * unit + k as f64 * f64::from(f32::EPSILON) / 2.0);
+            let error = (f64::from(*found) - exact).abs();
+            assert!(error <= bound, "{}: {error} of {bound}", kernels.isa().name());
         }
     }
 }

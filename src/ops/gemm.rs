@@ -1,12 +1,12 @@
 //! Products of f32 matrices, for training: forward, backward to the input and backward to the weights.
 //!
 //! With rows of activations `x [rows][in]` and weights `w [out][in]` these are `y = x w^T`, `dx = dy w` and `dw += dy^T x`; the transposes are
-//! views. An element's sum runs in one order, whatever part of the result a thread has.
+//! views. Factors may be rounded to bf16 ([`Products`]). An element's sum runs in one order, whatever part of the result a thread has.
 
 use super::Exec;
 use crate::error::{Result, fail};
 use crate::threads::part;
-use qorus_kernels::{Mat, TileMut};
+use qorus_kernels::{Mat, Products, TileMut};
 use std::ops::Range;
 
 /// Rows and columns at which parts begin: whole tiles of most kernels.
@@ -36,7 +36,11 @@ pub fn gemm(exec: &Exec, a: Mat, b: Mat, accumulate: bool, c: &mut [f32]) -> Res
             let scratch = unsafe { exec.scratch_of(thread) };
             // SAFETY: the places of the threads are disjoint.
             let mut c = unsafe { c.part_shared(rows.clone(), cols.clone()) };
-            exec.kernels.gemm(a.part(rows, 0..depth), b.part(0..depth, cols), accumulate, &mut c, scratch);
+            let (a, b) = (a.part(rows, 0..depth), b.part(0..depth, cols));
+            match exec.kernels.products() {
+                Products::F32 => exec.kernels.gemm(a, b, accumulate, &mut c, scratch),
+                Products::Bf16 => exec.kernels.gemm_bf16(a, b, accumulate, &mut c, scratch),
+            }
         }
     };
     if grid == (1, 1) {

@@ -252,6 +252,11 @@ impl Pairs for Avx2 {
     }
     #[cfg(feature = "train")]
     #[inline(always)]
+    fn load_eight(self, x: &[f32; 8]) -> __m256 {
+        cpu!(_mm256_loadu_ps(x.as_ptr()))
+    }
+    #[cfg(feature = "train")]
+    #[inline(always)]
     fn join_pairs(self, first: __m256, second: __m256) -> __m256 {
         cpu!({
             let [first, second] = [first, second].map(|x| round_bf16(flush(x)));

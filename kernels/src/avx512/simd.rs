@@ -253,6 +253,11 @@ impl Pairs for Avx512Bf16 {
     }
     #[cfg(feature = "train")]
     #[inline(always)]
+    fn load_eight(self, x: &[f32; 8]) -> __m256 {
+        cpu!(_mm256_loadu_ps(x.as_ptr()))
+    }
+    #[cfg(feature = "train")]
+    #[inline(always)]
     fn join_pairs(self, first: __m256, second: __m256) -> __m256 {
         cpu!({
             let both = core::mem::transmute::<__m256bh, __m256i>(_mm256_cvtne2ps_pbh(second, first));

@@ -1,20 +1,67 @@
 //! Products of two matrices.
 //!
 //! A tile of `ROWS` rows and `16 * GROUPS` columns stays in registers while panels of both operands, packed for it, are streamed once:
-//! each step broadcasts an element of every row. Blocks of the depth keep those panels in cache; the tile of the next one
-//! goes on from what the last one left in `c`, so that no block changes the order of a sum.
+//! each step broadcasts an element of every row, or of bf16 a pair of them. Blocks of the depth keep those panels in cache; the tile of
+//! the next one goes on from what the last one left in `c`, so that no block changes the order of a sum.
 
-use super::Simd;
-use super::pack::pack;
+use super::pack::{pack, pack_pairs};
+use super::{Pairs, Simd};
 use crate::gemm::{self, COLS, DEPTH, OVERHANG};
 use crate::{Mat, TileMut};
+use core::ops::Range;
 
 /// Panels of columns up to which rows are read where they lie.
 const FEW: usize = 2;
 
+/// What the words of a panel are.
+pub trait Factors<S: Simd> {
+    /// Elements of a word, along the depth.
+    const STEP: usize;
+
+    /// As [`pack`].
+    fn pack<const P: usize>(s: S, m: &Mat, rows: Range<usize>, depth: Range<usize>, panels: &mut [f32]);
+    /// The sums to which the products of words are added.
+    fn mul_add(s: S, a: S::V, b: S::V, sum: S::V) -> S::V;
+}
+
+/// Elements as they are.
+pub struct Singles;
+
+/// Two elements rounded to bf16.
+pub struct Halves;
+
+impl<S: Simd> Factors<S> for Singles {
+    const STEP: usize = 1;
+
+    #[inline(always)]
+    fn pack<const P: usize>(s: S, m: &Mat, rows: Range<usize>, depth: Range<usize>, panels: &mut [f32]) {
+        pack::<S, P>(s, m, rows, depth, panels);
+    }
+    #[inline(always)]
+    fn mul_add(s: S, a: S::V, b: S::V, sum: S::V) -> S::V {
+        s.mul_add(a, b, sum)
+    }
+}
+
+impl<S: Pairs> Factors<S> for Halves {
+    const STEP: usize = 2;
+
+    #[inline(always)]
+    fn pack<const P: usize>(s: S, m: &Mat, rows: Range<usize>, depth: Range<usize>, panels: &mut [f32]) {
+        let size = P * depth.len().div_ceil(2);
+        for (i, first) in rows.step_by(P).enumerate() {
+            pack_pairs::<S, P>(s, m, first, depth.clone(), &mut panels[i * size..]);
+        }
+    }
+    #[inline(always)]
+    fn mul_add(s: S, a: S::V, b: S::V, sum: S::V) -> S::V {
+        s.add_pairs(a, b, sum)
+    }
+}
+
 /// `c = a b`, or `c += a b`.
 #[inline(always)]
-pub fn gemm<S: Simd, const ROWS: usize, const GROUPS: usize>(
+pub fn gemm<S: Simd, F: Factors<S>, const ROWS: usize, const GROUPS: usize>(
     s: S,
     a: &Mat,
     b: &Mat,
@@ -25,7 +72,7 @@ pub fn gemm<S: Simd, const ROWS: usize, const GROUPS: usize>(
     let (rows, cols, depth) = (c.rows(), c.cols(), a.cols());
     let width = 16 * GROUPS;
     // Blocks of one size, as far as that goes.
-    let part = depth.div_ceil(depth.div_ceil(DEPTH).max(1)).next_multiple_of(8);
+    let part = depth.div_ceil(depth.div_ceil(F::STEP * DEPTH).max(1)).next_multiple_of(8);
     let b = b.t();
     let (b_packed, a_packed) = scratch.split_at_mut(COLS * DEPTH);
     let a_packed = &mut a_packed[..gemm::ROWS * DEPTH + OVERHANG];
@@ -33,28 +80,30 @@ pub fn gemm<S: Simd, const ROWS: usize, const GROUPS: usize>(
         let col1 = cols.min(col0 + COLS);
         // A product over nothing is zero.
         for k0 in (0..depth.max(1)).step_by(part.max(1)) {
-            let (steps, load) = (part.min(depth - k0), accumulate || k0 > 0);
-            pack_columns::<S, GROUPS>(s, &b, col0..col1, k0..k0 + steps, b_packed);
+            let (k1, load) = (depth.min(k0 + part), accumulate || k0 > 0);
+            let steps = (k1 - k0).div_ceil(F::STEP);
+            pack_columns::<S, F, GROUPS>(s, &b, col0..col1, k0..k1, b_packed);
             let direct = |rows: usize| {
-                if reads_direct::<ROWS>(a, (col1 - col0).div_ceil(width), steps) { rows / ROWS } else { 0 }
+                let panels = (col1 - col0).div_ceil(width);
+                if F::STEP == 1 && reads_direct::<ROWS>(a, panels, steps) { rows / ROWS } else { 0 }
             };
             for row0 in (0..rows).step_by(gemm::ROWS) {
                 let row1 = rows.min(row0 + gemm::ROWS);
                 let direct = direct(row1 - row0);
-                pack::<S, ROWS>(s, a, row0 + direct * ROWS..row1, k0..k0 + steps, a_packed);
+                F::pack::<ROWS>(s, a, row0 + direct * ROWS..row1, k0..k1, a_packed);
                 for (j, col) in (col0..col1).step_by(width).enumerate() {
                     let b = &b_packed[j * width * steps..][..width * steps];
                     for row in (row0..row0 + direct * ROWS).step_by(ROWS) {
                         let (from, by, lines) = a.from(row, k0);
                         if lines {
-                            place::<S, ROWS, GROUPS, true>(s, from, by, b, load, (row, col), c);
+                            place::<S, F, ROWS, GROUPS, true>(s, from, by, b, load, (row, col), c);
                         } else {
-                            place::<S, ROWS, GROUPS, false>(s, from, by, b, load, (row, col), c);
+                            place::<S, F, ROWS, GROUPS, false>(s, from, by, b, load, (row, col), c);
                         }
                     }
                     for (i, row) in (row0 + direct * ROWS..row1).step_by(ROWS).enumerate() {
                         let panel = &a_packed[i * ROWS * steps..][..ROWS * steps];
-                        place::<S, ROWS, GROUPS, true>(s, panel, ROWS, b, load, (row, col), c);
+                        place::<S, F, ROWS, GROUPS, true>(s, panel, ROWS, b, load, (row, col), c);
                     }
                 }
             }
@@ -72,16 +121,16 @@ fn reads_direct<const ROWS: usize>(a: &Mat, panels: usize, steps: usize) -> bool
 
 /// Panels of all columns, which are the rows of `b`.
 #[inline(always)]
-fn pack_columns<S: Simd, const GROUPS: usize>(
+fn pack_columns<S: Simd, F: Factors<S>, const GROUPS: usize>(
     s: S,
     b: &Mat,
-    cols: core::ops::Range<usize>,
-    depth: core::ops::Range<usize>,
+    cols: Range<usize>,
+    depth: Range<usize>,
     panels: &mut [f32],
 ) {
     match GROUPS {
-        1 => pack::<S, 16>(s, b, cols, depth, panels),
-        2 => pack::<S, 32>(s, b, cols, depth, panels),
+        1 => F::pack::<16>(s, b, cols, depth, panels),
+        2 => F::pack::<32>(s, b, cols, depth, panels),
         _ => unreachable!("tiles have one or two groups of columns"),
     }
 }
@@ -90,7 +139,7 @@ fn pack_columns<S: Simd, const GROUPS: usize>(
 /// which only a part may lie there. A line is what the rows have at one depth where `LINES` says so, else a row.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)] // those of the tile
-fn place<S: Simd, const ROWS: usize, const GROUPS: usize, const LINES: bool>(
+fn place<S: Simd, F: Factors<S>, const ROWS: usize, const GROUPS: usize, const LINES: bool>(
     s: S,
     a: &[f32],
     by: usize,
@@ -106,7 +155,7 @@ fn place<S: Simd, const ROWS: usize, const GROUPS: usize, const LINES: bool>(
     if (rows, cols) == (ROWS, 16 * GROUPS) {
         let (c, stride) = c.place_mut(row..row + ROWS, col..col + 16 * GROUPS);
         // SAFETY: `a` was looked at above, `b` has that many steps, and `c` has the place.
-        unsafe { tile::<S, ROWS, GROUPS, LINES>(s, a.as_ptr(), by, b.as_ptr(), steps, c, stride, load) };
+        unsafe { tile::<S, F, ROWS, GROUPS, LINES>(s, a.as_ptr(), by, b.as_ptr(), steps, c, stride, load) };
         return;
     }
     let mut whole = [[[0.0; 16]; GROUPS]; ROWS];
@@ -118,7 +167,7 @@ fn place<S: Simd, const ROWS: usize, const GROUPS: usize, const LINES: bool>(
     }
     let (to, stride) = (whole.as_mut_ptr(), 16 * GROUPS);
     // SAFETY: as above, and a whole tile lies on the stack.
-    unsafe { tile::<S, ROWS, GROUPS, LINES>(s, a.as_ptr(), by, b.as_ptr(), steps, to, stride, load) };
+    unsafe { tile::<S, F, ROWS, GROUPS, LINES>(s, a.as_ptr(), by, b.as_ptr(), steps, to, stride, load) };
     for (i, edge) in whole.chunks_exact(16 * GROUPS).take(rows).enumerate() {
         c.row_mut(row + i)[col..][..cols].copy_from_slice(&edge[..cols]);
     }
@@ -132,7 +181,7 @@ fn place<S: Simd, const ROWS: usize, const GROUPS: usize, const LINES: bool>(
 /// `b`; and at `c` nobody else has `ROWS` rows of `16 * GROUPS` elements, `stride` apart.
 #[inline(never)]
 #[allow(clippy::too_many_arguments)] // see above
-unsafe fn tile<S: Simd, const ROWS: usize, const GROUPS: usize, const LINES: bool>(
+unsafe fn tile<S: Simd, F: Factors<S>, const ROWS: usize, const GROUPS: usize, const LINES: bool>(
     s: S,
     a: *const f32,
     by: usize,
@@ -175,7 +224,7 @@ unsafe fn tile<S: Simd, const ROWS: usize, const GROUPS: usize, const LINES: boo
                     let a = s.splat(unsafe { *a.add(at) });
                     for g in 0..GROUPS {
                         for part in 0..S::PARTS {
-                            sums[i][g][part] = s.mul_add(a, columns[g][part], sums[i][g][part]);
+                            sums[i][g][part] = F::mul_add(s, a, columns[g][part], sums[i][g][part]);
                         }
                     }
                 }

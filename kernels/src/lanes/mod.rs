@@ -130,6 +130,9 @@ pub trait Pairs: Simd {
     fn load_pairs(self, x: &[u8; 64], part: usize) -> Self::V;
     /// A part of the sixteen pairs to which neighbours are rounded.
     fn round_pairs(self, x: &[f32; 32], part: usize) -> Self::V;
+    /// Eight elements.
+    #[cfg(feature = "train")]
+    fn load_eight(self, x: &[f32; 8]) -> __m256;
     /// The eight pairs to which two rows of elements are rounded.
     #[cfg(feature = "train")]
     fn join_pairs(self, first: __m256, second: __m256) -> __m256;

@@ -1,7 +1,9 @@
 //! Lines of a matrix packed side by side, as the tiles of a product read them.
 
-use super::Simd;
+use super::{Pairs, Simd};
 use crate::Mat;
+use crate::scalar::pairs::pair;
+use core::arch::x86_64::__m256;
 use core::ops::Range;
 
 /// Packs the elements `depth` of the rows `rows` of `m`, in panels of `P` of them: of each panel element k of all its rows, then element
@@ -78,4 +80,67 @@ fn transpose<S: Simd, const P: usize>(s: S, m: &Mat, first: usize, depth: Range<
             *out = if i < count { m.line(first + i)[depth.start + k] } else { 0.0 };
         }
     }
+}
+
+/// The same, rounded to pairs of bf16: elements k and k + 1 of all rows, then k + 2 and k + 3; behind an odd end comes a zero. The depth
+/// begins at an even element.
+#[inline(always)]
+pub fn pack_pairs<S: Pairs, const P: usize>(s: S, m: &Mat, first: usize, depth: Range<usize>, panel: &mut [f32]) {
+    let count = P.min(m.rows() - first);
+    if m.is_transposed() {
+        for (i, k) in depth.clone().step_by(2).enumerate() {
+            let second = if k + 1 < depth.end { &m.line(k + 1)[first..] } else { &[] };
+            let line = &m.line(k)[first..];
+            // What the last eight have, or write, beyond the panel's width is overwritten by the next pair.
+            for row in (0..P).step_by(8) {
+                let a = eight(s, line, row, count, P);
+                let b = eight(s, second, row, count, P);
+                if let Some(out) = panel[i * P + row..].first_chunk_mut() {
+                    s.store_eight(out, s.join_pairs(a, b));
+                }
+            }
+        }
+        return;
+    }
+    let whole = depth.len() / 8 * 8;
+    for k in (0..whole).step_by(8) {
+        for row in (0..P).step_by(8).rev() {
+            let mut rows = [const { &[0.0; 8] }; 8];
+            for i in 0..8 {
+                if row + i < count
+                    && let Some(line) = m.line(first + row + i)[depth.start + k..].first_chunk()
+                {
+                    rows[i] = line;
+                }
+            }
+            let columns = s.transpose(rows);
+            let out = &mut panel[k / 2 * P + row..][..3 * P + 8];
+            for i in 0..4 {
+                if let Some(out) = out[i * P..].first_chunk_mut() {
+                    s.store_eight(out, s.join_pairs(columns[2 * i], columns[2 * i + 1]));
+                }
+            }
+        }
+    }
+    for k in (whole..depth.len()).step_by(2) {
+        for (i, out) in panel[k / 2 * P..][..P].iter_mut().enumerate() {
+            let line = if i < count { &m.line(first + i)[..depth.end] } else { &[] };
+            let at = |k| line.get(depth.start + k).copied().unwrap_or_default();
+            *out = pair(at(k), at(k + 1));
+        }
+    }
+}
+
+/// Eight elements of a line from `at` on, of which the first `count` belong to a panel of `width`; zeros where it has them.
+#[inline(always)]
+fn eight<S: Pairs>(s: S, line: &[f32], at: usize, count: usize, width: usize) -> __m256 {
+    if count == width && line.len() >= at + 8 {
+        // SAFETY: the elements lie inside the line.
+        return s.load_eight(unsafe { &*line.as_ptr().add(at).cast() });
+    }
+    let mut x = [0.0; 8];
+    for (x, line) in x.iter_mut().zip(line.iter().take(count).skip(at)) {
+        *x = *line;
+    }
+    s.load_eight(&x)
 }
