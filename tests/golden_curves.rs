@@ -72,7 +72,7 @@ fn golden_curves_of_thirty_steps() {
         within(&format!("{name}: norms of 10 steps"), &norms[..10], &expected[..10], 1e-4, 1e-4);
         for weight in ["l0.wq", "out_norm"] {
             let (ours, _) = names(tied).into_iter().find(|(_, theirs)| theirs == weight).unwrap();
-            let list = trainer.optimizer().params().list();
+            let list = trainer.optimizer().slots().list();
             let slot = list.iter().find(|p| p.name == format!("{ours}.weight")).unwrap();
             let found = wide(&trainer.values()[slot.range.clone()]);
             within(

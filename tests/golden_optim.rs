@@ -12,8 +12,8 @@ use golden::{Golden, near, wide, within};
 use qorus::memory::Need;
 use qorus::train::clip::{self, Clip};
 use qorus::train::optim::{Betas, Group, Method, Optimizer, Outcome};
-use qorus::train::params::Params;
 use qorus::train::schedule::{Fall, Schedule};
+use qorus::train::slots::Slots;
 use serde_json::Value;
 
 /// What the README allows trajectories of 20 steps.
@@ -46,7 +46,7 @@ fn golden_trajectories() {
             let (method, rate, decay) = method(case, &file.meta(case));
             let start = names.map(|name| file.f32(&format!("opt/in/{name}0")));
             let gradients = names.map(|name| file.f32(&format!("opt/in/grads_{name}")));
-            let mut params = Params::default();
+            let mut params = Slots::default();
             for (name, start) in names.iter().zip(&start) {
                 params.add(name, start.len(), 0).unwrap();
             }
@@ -88,7 +88,7 @@ fn golden_trajectories() {
                 }
             }
             assert_eq!(optimizer.taken(), [20, 20]);
-            assert_eq!(optimizer.high_water(), Optimizer::need(&method, optimizer.params()).peak());
+            assert_eq!(optimizer.high_water(), Optimizer::need(&method, optimizer.slots()).peak());
         }
     }
 }
@@ -101,12 +101,12 @@ fn golden_trajectories_one_tensor_at_a_time() {
     let bench = Bench::new(2, qorus::Isa::detect());
     let (method, rate, decay) = method("adamw", &file.meta("adamw"));
     let make = || {
-        let mut params = Params::default();
+        let mut params = Slots::default();
         params.add("w", start.len(), 0).unwrap();
         Optimizer::new(method, &[Group { decay, ..Group::default() }], params).unwrap()
     };
     let (mut one, mut all) = (make(), make());
-    let (mut w, mut flat) = (start.clone(), vec![0.0; all.params().elements()]);
+    let (mut w, mut flat) = (start.clone(), vec![0.0; all.slots().elements()]);
     flat[..start.len()].copy_from_slice(&start);
     for g in gradients.chunks(start.len()) {
         let mut flat_g = vec![0.0; flat.len()];
@@ -148,7 +148,7 @@ fn golden_clipping() {
         let bench = Bench::new(2, isa);
         for case in ["clip_active", "clip_inactive"] {
             let limit = file.meta(case)["max_norm"].as_f64().unwrap();
-            let mut params = Params::default();
+            let mut params = Slots::default();
             let gradients: Vec<Vec<f32>> = (0..3).map(|i| file.f32(&format!("{case}/in/g{i}"))).collect();
             for g in &gradients {
                 params.add("g", g.len(), 0).unwrap();

@@ -65,11 +65,11 @@ fn a_step_allocates_nothing() {
         let bench = Bench::new(threads, Isa::detect());
         for method in methods() {
             let mut optimizer = Optimizer::new(method, &Group::pair(0.1), params()).unwrap();
-            let n = optimizer.params().elements();
+            let n = optimizer.slots().elements();
             let (mut w, mut g, mut sum) = (random(1, 1.0, n), random(2, 1.0, n), vec![0.0; n]);
             let mut logits = x.clone();
             let need = CrossEntropy::need(rows);
-            let need = Need::new().sub(need).sub(mse_need(x.len())).sub(Optimizer::step_need(optimizer.params()));
+            let need = Need::new().sub(need).sub(mse_need(x.len())).sub(Optimizer::step_need(optimizer.slots()));
             let mut region = Region::new(need.peak()).unwrap();
             let mut gap = vec![0.0; x.len()];
             let (count, ()) = allocations(|| {
@@ -81,17 +81,17 @@ fn a_step_allocates_nothing() {
                         ce.rows(exec, frame, Logits::InPlace(&mut logits), targets, scale, &mut total).unwrap();
                         mse(exec, frame, &x, &t, Reduction::Mean).unwrap();
                         mse_grad(exec, &x, &t, Reduction::Mean, &mut gap).unwrap();
-                        clip::accumulate(exec, optimizer.params(), &mut sum, &g).unwrap();
+                        clip::accumulate(exec, optimizer.slots(), &mut sum, &g).unwrap();
                         let clip = [Clip::None, Clip::Norm(1.0), Clip::Value(0.1)][step];
                         optimizer.step(exec, frame, (&mut w, &mut sum), (1e-3, 0.5, clip)).unwrap();
                         optimizer.update_one(exec, 0, (&mut w[..40_000], &g[..40_000]), 1e-3, (1.0, 1.0)).unwrap();
-                        clip::zero(exec, optimizer.params(), &mut g).unwrap();
+                        clip::zero(exec, optimizer.slots(), &mut g).unwrap();
                     }
                 });
             });
             assert_eq!(count, 0, "{method:?} on {threads} threads");
             assert_eq!(region.high_water(), need.peak(), "the plan is not what was taken");
-            assert_eq!(optimizer.high_water(), Optimizer::need(&method, optimizer.params()).peak());
+            assert_eq!(optimizer.high_water(), Optimizer::need(&method, optimizer.slots()).peak());
             assert_eq!(optimizer.state().len(), optimizer.high_water());
         }
         for recompute in [false, true] {

@@ -230,8 +230,8 @@ fn a_bad_number_is_traced_and_never_saved() {
     for on_fault in [OnFault::Stop, OnFault::Skip] {
         let dir = Dir::new(if on_fault == OnFault::Stop { "fault" } else { "skip" });
         let mut trainer = trainer("llama.gguf", 2, Isa::detect(), |_| {});
-        let index = trainer.optimizer().params().list().iter().position(|p| p.name.contains("blk.1.ffn_norm")).unwrap();
-        let at = trainer.optimizer().params().list()[index].range.start + 3;
+        let index = trainer.optimizer().slots().list().iter().position(|p| p.name.contains("blk.1.ffn_norm")).unwrap();
+        let at = trainer.optimizer().slots().list()[index].range.start + 3;
         let good = trainer.values()[at];
         trainer.values_mut()[at] = f32::NAN;
         let rules = RunParams { folder: Some(dir.0.clone()), on_fault, validate_every: 0, ..params(3) };

@@ -10,21 +10,21 @@ use qorus::memory::{Need, Region};
 use qorus::train::clip::{self, Clip};
 use qorus::train::loss::{Reduction, mse, mse_grad, mse_need};
 use qorus::train::optim::{Betas, Group, Method, Optimizer, Outcome};
-use qorus::train::params::{CHUNK, Params};
+use qorus::train::slots::{CHUNK, Slots};
 use qorus::{Code, Isa};
 use tensors::{methods, params, random};
 
 /// Weights after some steps, and the norms on the way.
 fn run(bench: &Bench, method: Method, steps: u32) -> (Vec<f32>, Vec<u8>, Vec<f64>) {
     let mut optimizer = Optimizer::new(method, &Group::pair(0.1), params()).unwrap();
-    let n = optimizer.params().elements();
+    let n = optimizer.slots().elements();
     let (mut w, mut g, mut norms) = (random(1, 1.0, n), vec![0.0; n], Vec::new());
     for step in 0..steps {
         let new = random(2 + step, 0.1, n);
-        for param in optimizer.params().list() {
+        for param in optimizer.slots().list() {
             g[param.range.clone()].copy_from_slice(&new[param.range.clone()]);
         }
-        let outcome = bench.run(Optimizer::step_need(optimizer.params()), |exec, frame| {
+        let outcome = bench.run(Optimizer::step_need(optimizer.slots()), |exec, frame| {
             optimizer.step(exec, frame, (&mut w, &mut g), (1e-2, 1.0, Clip::Norm(1.0))).unwrap()
         });
         let Outcome::Taken { norm } = outcome else { panic!("{outcome:?}") };
@@ -51,27 +51,27 @@ fn threads_and_levels_change_no_bit() {
 fn the_first_bad_gradient_is_named_and_nothing_changes() {
     let bench = Bench::new(2, Isa::detect());
     let mut optimizer = Optimizer::new(methods()[4], &Group::pair(0.1), params()).unwrap();
-    let n = optimizer.params().elements();
-    let (w, at) = (random(1, 1.0, n), optimizer.params().list()[2].range.start + CHUNK + 5);
+    let n = optimizer.slots().elements();
+    let (w, at) = (random(1, 1.0, n), optimizer.slots().list()[2].range.start + CHUNK + 5);
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         let mut g = random(2, 1.0, n);
         (g[at], g[n - 300]) = (bad, f32::NAN);
         let (mut w2, mut g2) = (w.clone(), g.clone());
-        let outcome = bench.run(Optimizer::step_need(optimizer.params()), |exec, frame| {
+        let outcome = bench.run(Optimizer::step_need(optimizer.slots()), |exec, frame| {
             optimizer.step(exec, frame, (&mut w2, &mut g2), (1e-2, 1.0, Clip::Norm(1.0))).unwrap()
         });
         let Outcome::Faulty(fault) = outcome else { panic!("{outcome:?}") };
         assert_eq!((fault.param, fault.element), (2, CHUNK + 5));
         let text = format!("the gradient of up is {bad} at element {}", CHUNK + 5);
-        assert_eq!(fault.describe(optimizer.params()), text);
+        assert_eq!(fault.describe(optimizer.slots()), text);
         assert_eq!((w2, optimizer.taken()), (w.clone(), &[0; 5][..]));
         assert!(g2.iter().zip(&g).all(|(a, b)| a.to_bits() == b.to_bits()));
     }
     // Too large to be squared in f32, and yet a number.
     let mut g = vec![0.0; n];
     (g[0], g[1]) = (3e30, 4e30);
-    let norm = bench.run(clip::need(optimizer.params()), |exec, frame| {
-        clip::norm(exec, frame, optimizer.params(), &g).unwrap().unwrap()
+    let norm = bench.run(clip::need(optimizer.slots()), |exec, frame| {
+        clip::norm(exec, frame, optimizer.slots(), &g).unwrap().unwrap()
     });
     assert!((norm / 5e30 - 1.0).abs() < 1e-6, "{norm}");
 }
@@ -102,10 +102,10 @@ fn numbers_out_of_range_are_refused() {
     let error = Optimizer::new(methods()[0], &[Group::default()], params()).err().expect("there is no group 1");
     assert!(error.message().contains("norm is in group 1 of 1"), "{error}");
     let mut optimizer = Optimizer::new(methods()[4], &Group::pair(0.1), params()).unwrap();
-    let n = optimizer.params().elements();
+    let n = optimizer.slots().elements();
     let (mut w, mut g) = (random(1, 1.0, n), random(2, 1.0, n));
     let before = (w.clone(), g.clone());
-    let need = Optimizer::step_need(optimizer.params());
+    let need = Optimizer::step_need(optimizer.slots());
     for (rate, scale, clip, word) in [
         (f64::NAN, 1.0, Clip::None, "learning rate is NaN"),
         (-1e-3, 1.0, Clip::None, "learning rate is -0.001"),
@@ -132,7 +132,7 @@ fn numbers_out_of_range_are_refused() {
 #[test]
 fn penalties_limits_and_groups_do_what_they_say() {
     let bench = Bench::new(1, Isa::detect());
-    let mut list = Params::default();
+    let mut list = Slots::default();
     list.add("w", 4, 0).unwrap();
     list.add("b", 4, 1).unwrap();
     let groups = [Group { rate: 2.0, decay: 0.5, l1: 0.25 }, Group::default()];
@@ -142,7 +142,7 @@ fn penalties_limits_and_groups_do_what_they_say() {
         w[at..at + 4].copy_from_slice(&[1.0, -1.0, 0.0, -0.0]);
         g[at..at + 4].copy_from_slice(&[8.0, -1.0, 0.5, 0.0]);
     }
-    bench.run(clip::need(sgd.params()), |exec, frame| {
+    bench.run(clip::need(sgd.slots()), |exec, frame| {
         sgd.step(exec, frame, (&mut w, &mut g), (0.125, 0.5, Clip::Value(2.0))).unwrap();
     });
     // w: g = clamp(g / 2, 2) + w / 2 + sign(w) / 4, at twice the rate; b: g alone.
@@ -161,7 +161,7 @@ fn accumulated_gradients_are_those_of_the_whole_batch() {
     let step = |g: &mut [f32], scale| {
         let mut optimizer = Optimizer::new(methods()[4], &Group::pair(0.1), params()).unwrap();
         let mut w = random(1, 1.0, n);
-        bench.run(Optimizer::step_need(optimizer.params()), |exec, frame| {
+        bench.run(Optimizer::step_need(optimizer.slots()), |exec, frame| {
             optimizer.step(exec, frame, (&mut w, g), (1e-2, scale, Clip::None)).unwrap()
         });
         w
@@ -209,7 +209,7 @@ fn regression(method: Method, decades: f32) -> f64 {
             .collect()
     };
     let targets: Vec<f32> = product(&truth).iter().zip(&noise).map(|(t, n)| t + n).collect();
-    let mut list = Params::default();
+    let mut list = Slots::default();
     list.add("w", outputs * inputs, 0).unwrap();
     let mut optimizer = Optimizer::new(method, &[Group::default()], list).unwrap();
     let mut w = random(4, 0.1, outputs * inputs);
@@ -227,7 +227,7 @@ fn regression(method: Method, decades: f32) -> f64 {
             let (x, g) = (&x[i / outputs * inputs..][..inputs], &mut g[i % outputs * inputs..][..inputs]);
             g.iter_mut().zip(x).for_each(|(g, x)| *g += dp * x * (rows / batch) as f32);
         }
-        bench.run(Optimizer::step_need(optimizer.params()), |exec, frame| {
+        bench.run(Optimizer::step_need(optimizer.slots()), |exec, frame| {
             optimizer.step(exec, frame, (&mut w, &mut g), (5e-3, 1.0, Clip::Norm(1.0))).unwrap()
         });
     }

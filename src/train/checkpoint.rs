@@ -122,7 +122,7 @@ fn header(trainer: &Trainer, state: &State) -> Value {
     let optimizer = trainer.optimizer();
     let mut model = crc32fast::Hasher::new();
     model.update(trainer.model().graph.arch.as_bytes());
-    for slot in optimizer.params().list() {
+    for slot in optimizer.slots().list() {
         model.update(slot.name.as_bytes());
         model.update(&(slot.range.len() as u64).to_le_bytes());
     }

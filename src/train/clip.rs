@@ -1,7 +1,7 @@
 //! The norm of all gradients, taken from partial sums at fixed places, what it makes of them, and where it went wrong.
 
 use super::not_negative;
-use super::params::{CHUNK, Params};
+use super::slots::{CHUNK, Slots};
 use crate::error::{Result, fail};
 use crate::memory::{Frame, Need};
 use crate::ops::Exec;
@@ -53,40 +53,40 @@ pub struct Fault {
 
 impl Fault {
     /// The sentence that says so.
-    pub fn describe(&self, params: &Params) -> String {
-        let name = params.list().get(self.param).map_or("", |p| &p.name);
+    pub fn describe(&self, slots: &Slots) -> String {
+        let name = slots.list().get(self.param).map_or("", |p| &p.name);
         format!("the gradient of {name} is {} at element {}", self.value, self.element)
     }
 }
 
 /// What [`norm`] takes from its frame.
-pub fn need(params: &Params) -> Need {
-    Need::new().take::<f32>(params.chunks())
+pub fn need(slots: &Slots) -> Need {
+    Need::new().take::<f32>(slots.chunks())
 }
 
 /// The square root of the sum of squares of all gradients, or the first that is NaN or infinite.
-pub fn norm(exec: &Exec, frame: &mut Frame, params: &Params, g: &[f32]) -> Result<std::result::Result<f64, Fault>> {
-    params.check("the buffer of gradients", g.len())?;
-    let partials: &mut [f32] = frame.sub().take(params.chunks())?;
+pub fn norm(exec: &Exec, frame: &mut Frame, slots: &Slots, g: &[f32]) -> Result<std::result::Result<f64, Fault>> {
+    slots.check("the buffer of gradients", g.len())?;
+    let partials: &mut [f32] = frame.sub().take(slots.chunks())?;
     let shards = Shards::new(partials);
-    exec.pool.split(params.chunks(), 1, |part| {
+    exec.pool.split(slots.chunks(), 1, |part| {
         for i in part {
             // SAFETY: each chunk is one thread's.
             let partial = unsafe { shards.part(i..i + 1) };
-            partial[0] = exec.kernels.sum_squares(&g[params.chunk(i).range]);
+            partial[0] = exec.kernels.sum_squares(&g[slots.chunk(i).range]);
         }
     })?;
-    Ok(total(params, partials, g))
+    Ok(total(slots, partials, g))
 }
 
 /// The same of partial sums that were taken already, where gradients were last written: the sums of squares of all chunks, in order.
-pub fn total(params: &Params, partials: &[f32], g: &[f32]) -> std::result::Result<f64, Fault> {
+pub fn total(slots: &Slots, partials: &[f32], g: &[f32]) -> std::result::Result<f64, Fault> {
     let mut sum = 0.0;
     for (i, partial) in partials.iter().enumerate() {
-        let chunk = params.chunk(i);
+        let chunk = slots.chunk(i);
         let gradients = &g[chunk.range.clone()];
         if let Some(at) = add(&mut sum, *partial, gradients) {
-            let element = chunk.range.start - params.list()[chunk.param].range.start + at;
+            let element = chunk.range.start - slots.list()[chunk.param].range.start + at;
             return Err(Fault { param: chunk.param, element, value: gradients[at] });
         }
     }
@@ -133,9 +133,9 @@ pub fn add_squares(exec: &Exec, g: &[f32], sum: &mut f64) -> Result<Option<(usiz
 }
 
 /// Multiplies all gradients by what [`Clip::bounds`] gives, where no optimizer does it on its way.
-pub fn apply(exec: &Exec, params: &Params, g: &mut [f32], (factor, limit): (f64, f64)) -> Result<()> {
-    params.check("the buffer of gradients", g.len())?;
-    each(exec, params, g, |g| exec.kernels.clamp(g, factor as f32, limit as f32))
+pub fn apply(exec: &Exec, slots: &Slots, g: &mut [f32], (factor, limit): (f64, f64)) -> Result<()> {
+    slots.check("the buffer of gradients", g.len())?;
+    each(exec, slots, g, |g| exec.kernels.clamp(g, factor as f32, limit as f32))
 }
 
 /// The same for a tensor that lies alone.
@@ -149,31 +149,31 @@ pub fn zero_one(exec: &Exec, g: &mut [f32]) -> Result<()> {
 }
 
 /// Makes all gradients 0.
-pub fn zero(exec: &Exec, params: &Params, g: &mut [f32]) -> Result<()> {
-    params.check("the buffer of gradients", g.len())?;
-    each(exec, params, g, |g| g.fill(0.0))
+pub fn zero(exec: &Exec, slots: &Slots, g: &mut [f32]) -> Result<()> {
+    slots.check("the buffer of gradients", g.len())?;
+    each(exec, slots, g, |g| g.fill(0.0))
 }
 
 /// Adds gradients of another batch: `sum += g`.
-pub fn accumulate(exec: &Exec, params: &Params, sum: &mut [f32], g: &[f32]) -> Result<()> {
-    params.check("the buffer of sums of gradients", sum.len())?;
-    params.check("the buffer of gradients", g.len())?;
+pub fn accumulate(exec: &Exec, slots: &Slots, sum: &mut [f32], g: &[f32]) -> Result<()> {
+    slots.check("the buffer of sums of gradients", sum.len())?;
+    slots.check("the buffer of gradients", g.len())?;
     let sum = Shards::new(sum);
-    exec.pool.split(params.chunks(), 1, |part| {
+    exec.pool.split(slots.chunks(), 1, |part| {
         for i in part {
-            let range = params.chunk(i).range;
+            let range = slots.chunk(i).range;
             // SAFETY: each chunk is one thread's.
             exec.kernels.add(unsafe { sum.part(range.clone()) }, &g[range]);
         }
     })
 }
 
-fn each(exec: &Exec, params: &Params, g: &mut [f32], f: impl Fn(&mut [f32]) + Sync) -> Result<()> {
+fn each(exec: &Exec, slots: &Slots, g: &mut [f32], f: impl Fn(&mut [f32]) + Sync) -> Result<()> {
     let g = Shards::new(g);
-    exec.pool.split(params.chunks(), 1, |part| {
+    exec.pool.split(slots.chunks(), 1, |part| {
         for i in part {
             // SAFETY: each chunk is one thread's.
-            f(unsafe { g.part(params.chunk(i).range) });
+            f(unsafe { g.part(slots.chunk(i).range) });
         }
     })
 }

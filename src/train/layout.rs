@@ -3,7 +3,7 @@
 use super::examples::Slab;
 use super::loss::{self, CrossEntropy};
 use super::optim::{Method, Optimizer};
-use super::params::{Params as Slots, group_of};
+use super::slots::{Slots, group_of};
 use super::trainer::{Objective, TrainerParams};
 use crate::engine::Model;
 use crate::error::{Result, fail};

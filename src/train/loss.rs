@@ -4,7 +4,7 @@
 //! slices of rows, one after another, with the same bits: the running [`Total`] goes from one to the next, and the number of
 //! counted rows of the whole batch, which scales the gradient, is known from the targets beforehand.
 
-use super::params::CHUNK;
+use super::slots::CHUNK;
 use crate::error::{Result, fail};
 use crate::memory::{Frame, Need};
 use crate::ops::Exec;

@@ -80,7 +80,7 @@ impl Default for Group {
 }
 
 impl Group {
-    /// A group with that decay, and one without, for [`super::params::group_of`].
+    /// A group with that decay, and one without, for [`super::slots::group_of`].
     pub fn pair(decay: f64) -> [Group; 2] {
         [Group { decay, ..Group::default() }, Group::default()]
     }

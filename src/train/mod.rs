@@ -1,6 +1,6 @@
 //! Training: losses, clipping, optimizers and schedules, over weights and gradients in flat planned memory.
 //!
-//! What is trained is a list of tensors ([`Params`]) that lie one after another in a buffer of weights, one of gradients, and
+//! What is trained is a list of tensors ([`Slots`]) that lie one after another in a buffer of weights, one of gradients, and
 //! the state of an [`optim::Optimizer`]. All of it is cut into chunks at fixed places: threads share chunks, and sums over
 //! chunks are taken in order, so that the bits do not depend on the threads. What an operation needs beside its arguments it takes
 //! from a frame whose size is planned beforehand; nothing allocates in a step.
@@ -18,16 +18,16 @@ mod method;
 pub mod metrics;
 mod moments;
 pub mod optim;
-pub mod params;
 pub mod pass;
 pub mod run;
 pub mod schedule;
+pub mod slots;
 pub mod table;
 pub mod trainer;
 
 pub use examples::{Examples, Feed, Slab};
-pub use params::{Param, Params};
 pub use pass::Passed;
+pub use slots::{Slot, Slots};
 pub use trainer::{Objective, Trainer, TrainerParams};
 
 use crate::error::{Result, fail};

@@ -1,7 +1,7 @@
 //! The moments of an optimizer: where they lie in its memory, a step on a part of them, and a copy of one tensor's.
 
 use super::method::{Method, Step};
-use super::params::UNIT;
+use super::slots::UNIT;
 use crate::error::{Result, fail};
 use crate::memory::{Frame, Need};
 use crate::threads::Shards;
@@ -141,4 +141,4 @@ fn blocks(at: &Range<usize>) -> Range<usize> {
     at.start / BLOCK * 2..at.end.div_ceil(BLOCK) * 2
 }
 
-const _: () = assert!(UNIT.is_multiple_of(BLOCK) && super::params::CHUNK.is_multiple_of(UNIT));
+const _: () = assert!(UNIT.is_multiple_of(BLOCK) && super::slots::CHUNK.is_multiple_of(UNIT));

@@ -7,7 +7,7 @@ use super::clip::{self, Clip, Fault};
 use super::method::{Step, step_of};
 use super::moments::{self, Moments};
 use super::not_negative;
-use super::params::{Param, Params, UNIT};
+use super::slots::{Slot, Slots, UNIT};
 use crate::error::{Result, fail, try_vec};
 use crate::memory::{Frame, Need, Region};
 use crate::ops::Exec;
@@ -32,7 +32,7 @@ pub enum Outcome {
 pub struct Optimizer {
     method: Method,
     groups: Vec<Group>,
-    params: Params,
+    slots: Slots,
     /// Steps taken, for each tensor.
     taken: Vec<u64>,
     /// The step under way, for each tensor.
@@ -42,34 +42,34 @@ pub struct Optimizer {
 
 impl Optimizer {
     /// Bytes of the state: exactly what [`Optimizer::new`] reserves for it.
-    pub fn need(method: &Method, params: &Params) -> Need {
-        moments::need(method, params.elements())
+    pub fn need(method: &Method, slots: &Slots) -> Need {
+        moments::need(method, slots.elements())
     }
 
     /// What [`Optimizer::step`] takes from its frame.
-    pub fn step_need(params: &Params) -> Need {
-        clip::need(params)
+    pub fn step_need(slots: &Slots) -> Need {
+        clip::need(slots)
     }
 
     /// Reserves the state of all tensors. `InvalidArgument` for numbers out of range and for a group that there is not.
-    pub fn new(method: Method, groups: &[Group], params: Params) -> Result<Optimizer> {
+    pub fn new(method: Method, groups: &[Group], slots: Slots) -> Result<Optimizer> {
         method.check()?;
         groups.iter().try_for_each(Group::check)?;
-        if let Some(param) = params.list().iter().find(|p| p.group >= groups.len()) {
+        if let Some(param) = slots.list().iter().find(|p| p.group >= groups.len()) {
             fail!(InvalidArgument, "{} is in group {} of {}", param.name, param.group, groups.len());
         }
-        let count = params.list().len();
+        let count = slots.list().len();
         let mut taken = try_vec(count, "steps of tensors")?;
         taken.resize(count, 0);
         let mut own = try_vec(groups.len(), "groups of tensors")?;
         own.extend_from_slice(groups);
-        let state = Region::new(Optimizer::need(&method, &params).peak())?;
-        Ok(Optimizer { method, groups: own, params, taken, steps: try_vec(count, "steps of tensors")?, state })
+        let state = Region::new(Optimizer::need(&method, &slots).peak())?;
+        Ok(Optimizer { method, groups: own, slots, taken, steps: try_vec(count, "steps of tensors")?, state })
     }
 
     /// The tensors.
-    pub fn params(&self) -> &Params {
-        &self.params
+    pub fn slots(&self) -> &Slots {
+        &self.slots
     }
 
     /// The method, with its numbers.
@@ -89,7 +89,7 @@ impl Optimizer {
     pub fn check_method(&self, method: &Method) -> Result<()> {
         method.check()?;
         if std::mem::discriminant(method) != std::mem::discriminant(&self.method)
-            || Optimizer::need(method, &self.params) != Optimizer::need(&self.method, &self.params)
+            || Optimizer::need(method, &self.slots) != Optimizer::need(&self.method, &self.slots)
         {
             fail!(State, "this optimizer was made for {:?}: its state is none for {method:?}", self.method);
         }
@@ -137,7 +137,7 @@ impl Optimizer {
         self.state.high_water()
     }
 
-    /// One step of all tensors with the learning rate `rate`, over flat buffers laid out as [`Params`] has it. `scale` is what
+    /// One step of all tensors with the learning rate `rate`, over flat buffers laid out as [`Slots`] has it. `scale` is what
     /// gradients are multiplied by before all else, as one over the number of batches they are the sum of.
     ///
     /// Gradients become zeros. When one is NaN or infinite nothing is changed: see [`Outcome`].
@@ -151,8 +151,8 @@ impl Optimizer {
         not_negative("the factor of the gradients", scale)?;
         clip.check()?;
         not_negative("the learning rate", rate)?;
-        self.params.check("the buffer of weights", w.len())?;
-        let norm = match clip::norm(exec, frame, &self.params, g)? {
+        self.slots.check("the buffer of weights", w.len())?;
+        let norm = match clip::norm(exec, frame, &self.slots, g)? {
             Ok(norm) => norm * scale,
             Err(fault) => return Ok(Outcome::Faulty(fault)),
         };
@@ -164,19 +164,19 @@ impl Optimizer {
     /// The second pass of [`Optimizer::step`] alone: gradients are multiplied by a factor, then bounded by a limit. They must be
     /// numbers.
     pub fn update(&mut self, exec: &Exec, w: &mut [f32], g: &mut [f32], rate: f64, bounds: (f64, f64)) -> Result<()> {
-        self.params.check("the buffer of weights", w.len())?;
-        self.params.check("the buffer of gradients", g.len())?;
+        self.slots.check("the buffer of weights", w.len())?;
+        self.slots.check("the buffer of gradients", g.len())?;
         not_negative("the learning rate", rate)?;
         self.steps.clear();
-        for (param, taken) in self.params.list().iter().zip(&self.taken) {
+        for (param, taken) in self.slots.list().iter().zip(&self.taken) {
             self.steps.push(step_of(&self.method, &self.groups[param.group], *taken, rate, bounds));
         }
-        let (params, steps, method) = (&self.params, &self.steps, self.method);
+        let (slots, steps, method) = (&self.slots, &self.steps, self.method);
         self.state.with_frame(|frame| {
-            let (state, w, g) = (Moments::take(frame, &method, params.elements())?, Shards::new(w), Shards::new(g));
-            exec.pool.split(params.chunks(), 1, |part| {
+            let (state, w, g) = (Moments::take(frame, &method, slots.elements())?, Shards::new(w), Shards::new(g));
+            exec.pool.split(slots.chunks(), 1, |part| {
                 for i in part {
-                    let chunk = params.chunk(i);
+                    let chunk = slots.chunk(i);
                     // SAFETY: each chunk is one thread's.
                     unsafe {
                         let (w, g) = (w.part(chunk.range.clone()), g.part(chunk.range.clone()));
@@ -218,10 +218,10 @@ impl Optimizer {
             fail!(Shape, "{name} has {n} elements, its weights here {} and its gradients {}", w.len(), g.len());
         }
         let step = step_of(&self.method, &self.groups[param.group], self.taken[index], rate, bounds);
-        let (elements, method) = (self.params.elements(), self.method);
+        let (elements, method) = (self.slots.elements(), self.method);
         self.state.with_frame(|frame| {
             let (state, w) = (Moments::take(frame, &method, elements)?, Shards::new(w));
-            exec.pool.split(range.len(), super::params::CHUNK, |part| {
+            exec.pool.split(range.len(), super::slots::CHUNK, |part| {
                 for at in part.clone().step_by(PIECE) {
                     let piece = at..part.end.min(at + PIECE);
                     let mut copy = [0.0; PIECE];
@@ -242,7 +242,7 @@ impl Optimizer {
     /// Copies the first (`number` 0) or second (1) moments of a tensor to `out`. `State` when the method has no such.
     pub fn moments(&mut self, index: usize, number: usize, out: &mut [f32]) -> Result<()> {
         let at = self.moments_at(index, out.len())?;
-        let (method, n) = (self.method, self.params.elements());
+        let (method, n) = (self.method, self.slots.elements());
         self.state.with_frame(|frame| Moments::take(frame, &method, n)?.read(number, at, out))
     }
 
@@ -258,7 +258,7 @@ impl Optimizer {
                 from[i]
             );
         }
-        let (method, n) = (self.method, self.params.elements());
+        let (method, n) = (self.method, self.slots.elements());
         self.state.with_frame(|frame| Moments::take(frame, &method, n)?.write(number, at, from))
     }
 
@@ -270,10 +270,10 @@ impl Optimizer {
         Ok(param.range.clone())
     }
 
-    fn param(&self, index: usize) -> Result<&Param> {
-        match self.params.list().get(index) {
+    fn param(&self, index: usize) -> Result<&Slot> {
+        match self.slots.list().get(index) {
             Some(param) => Ok(param),
-            None => fail!(InvalidArgument, "tensor {index} of {}: count from 0", self.params.list().len()),
+            None => fail!(InvalidArgument, "tensor {index} of {}: count from 0", self.slots.list().len()),
         }
     }
 }

@@ -338,7 +338,7 @@ impl<'a> Run<'a> {
             None => match self.trainer.step(rate, self.params.clip)? {
                 Outcome::Taken { norm } => norm,
                 Outcome::Faulty(found) => {
-                    fault = Some(found.describe(self.trainer.optimizer().params()));
+                    fault = Some(found.describe(self.trainer.optimizer().slots()));
                     0.0
                 }
             },

@@ -194,7 +194,7 @@ impl Trainer {
 
     /// The bytes that model and trainer have reserved, by class.
     pub fn reserved(&self) -> Plan {
-        let (slots, threads) = (self.optimizer.params(), self.model.runtime.pool.len());
+        let (slots, threads) = (self.optimizer.slots(), self.model.runtime.pool.len());
         reserved(&self.model, self.layout.plan(&self.trained, slots, &self.params.method, threads))
     }
 
@@ -218,7 +218,7 @@ impl Trainer {
         let Trainer { model, layout, trained, optimizer, grads, scratch, cancel, .. } = self;
         let scratch = Shards::new(scratch.bytes_mut());
         let exec = exec(model, &scratch, layout.scratch, cancel);
-        clip::zero(&exec, optimizer.params(), floats(grads, trained.len()))
+        clip::zero(&exec, optimizer.slots(), floats(grads, trained.len()))
     }
 }
 

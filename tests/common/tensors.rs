@@ -1,7 +1,7 @@
 //! Some tensors to train, and every method to train them with.
 
 use qorus::train::optim::{Betas, Method};
-use qorus::train::params::{Params, group_of};
+use qorus::train::slots::{Slots, group_of};
 
 /// Numbers between -limit and limit.
 pub fn random(seed: u32, limit: f32, len: usize) -> Vec<f32> {
@@ -18,8 +18,8 @@ pub fn random(seed: u32, limit: f32, len: usize) -> Vec<f32> {
 pub const SHAPES: [(&str, [usize; 2]); 5] =
     [("embd", [1000, 40]), ("norm", [40, 1]), ("up", [300, 131]), ("bias", [1, 131]), ("down", [7, 5])];
 
-pub fn params() -> Params {
-    let mut params = Params::with_capacity(SHAPES.len()).unwrap();
+pub fn params() -> Slots {
+    let mut params = Slots::with_capacity(SHAPES.len()).unwrap();
     for (name, dims) in SHAPES {
         params.add(name, dims[0] * dims[1], group_of(&dims)).unwrap();
     }

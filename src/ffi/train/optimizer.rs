@@ -217,8 +217,8 @@ impl Held {
     }
 
     /// The list of the tensors that are not bound yet.
-    fn list(&self, pairs: &[Pair], group: usize) -> Result<train::Params> {
-        let mut list = train::Params::with_capacity(pairs.len())?;
+    fn list(&self, pairs: &[Pair], group: usize) -> Result<train::Slots> {
+        let mut list = train::Slots::with_capacity(pairs.len())?;
         for (i, pair) in pairs.iter().enumerate() {
             if self.find(pair.start, pair.len)?.is_err() {
                 list.add(&format!("weights {i}"), pair.len, group)?;

@@ -439,7 +439,7 @@ pub unsafe extern "C" fn q_trainer_step(
         let clip = if clip_norm == 0.0 { Clip::None } else { Clip::Norm(clip_norm.into()) };
         let Learner { trainer, state, .. } = &mut *learner;
         match trainer.step(learning_rate.into(), clip)? {
-            Outcome::Faulty(fault) => fail!(NotFinite, "{}", fault.describe(trainer.optimizer().params())),
+            Outcome::Faulty(fault) => fail!(NotFinite, "{}", fault.describe(trainer.optimizer().slots())),
             Outcome::Taken { norm: found } => {
                 state.step += 1;
                 if norm.is_null() { Ok(()) } else { args::put(norm, found as f32, "norm") }
@@ -507,7 +507,7 @@ pub unsafe extern "C" fn q_trainer_tensor_name(
     ffi!({
         let held = handle::shared(trainer)?;
         let learner = held.lock()?;
-        let list = learner.trainer.optimizer().params().list();
+        let list = learner.trainer.optimizer().slots().list();
         match list.get(index as usize) {
             Some(param) => args::give(param.name.as_bytes(), buf.cast(), cap, needed, "bytes"),
             None => fail!(InvalidArgument, "tensor {index} of {}", list.len()),

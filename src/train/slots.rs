@@ -15,7 +15,7 @@ pub fn group_of(dims: &[usize]) -> usize {
 
 /// A tensor that is trained.
 #[derive(Clone, Debug)]
-pub struct Param {
+pub struct Slot {
     /// Its name, for messages.
     pub name: String,
     /// Its elements in the flat buffers.
@@ -37,16 +37,16 @@ pub struct Chunk {
 
 /// The tensors, in order.
 #[derive(Debug, Default)]
-pub struct Params {
-    list: Vec<Param>,
+pub struct Slots {
+    list: Vec<Slot>,
     elements: usize,
     chunks: usize,
 }
 
-impl Params {
+impl Slots {
     /// An empty list with room for `count` tensors.
-    pub fn with_capacity(count: usize) -> Result<Params> {
-        Ok(Params { list: try_vec(count, "tensors to train")?, ..Params::default() })
+    pub fn with_capacity(count: usize) -> Result<Slots> {
+        Ok(Slots { list: try_vec(count, "tensors to train")?, ..Slots::default() })
     }
 
     /// Adds a tensor of `len` elements, and gives its number.
@@ -60,14 +60,14 @@ impl Params {
         if self.list.try_reserve(1).is_err() {
             fail!(OutOfMemory, "no memory for the tensor {name} of a list of {}", self.list.len() + 1);
         }
-        self.list.push(Param { name: name.to_owned(), range: start..end, group, first_chunk: self.chunks });
+        self.list.push(Slot { name: name.to_owned(), range: start..end, group, first_chunk: self.chunks });
         self.elements = padded;
         self.chunks += len.div_ceil(CHUNK);
         Ok(self.list.len() - 1)
     }
 
     /// The tensors.
-    pub fn list(&self) -> &[Param] {
+    pub fn list(&self) -> &[Slot] {
         &self.list
     }
 
@@ -81,10 +81,10 @@ impl Params {
         self.chunks
     }
 
-    /// A chunk by its number, below [`Params::chunks`].
+    /// A chunk by its number, below [`Slots::chunks`].
     pub fn chunk(&self, number: usize) -> Chunk {
         let param = self.list.partition_point(|p| p.first_chunk <= number).saturating_sub(1);
-        let Param { range, first_chunk, .. } = &self.list[param];
+        let Slot { range, first_chunk, .. } = &self.list[param];
         let start = range.start + (number - first_chunk) * CHUNK;
         Chunk { param, range: start..range.end.min(start + CHUNK) }
     }
@@ -104,12 +104,12 @@ mod tests {
 
     #[test]
     fn chunks_cover_every_tensor_once() {
-        let mut params = Params::default();
+        let mut slots = Slots::default();
         for len in [1, 0, CHUNK, CHUNK + 1, 3 * CHUNK, 0, 17] {
-            params.add("t", len, 0).unwrap();
+            slots.add("t", len, 0).unwrap();
         }
-        let chunks: Vec<Chunk> = (0..params.chunks()).map(|i| params.chunk(i)).collect();
-        for (i, param) in params.list().iter().enumerate() {
+        let chunks: Vec<Chunk> = (0..slots.chunks()).map(|i| slots.chunk(i)).collect();
+        for (i, param) in slots.list().iter().enumerate() {
             let mut at = param.range.start;
             assert!(at % UNIT == 0);
             for chunk in chunks.iter().filter(|c| c.param == i) {
@@ -119,7 +119,7 @@ mod tests {
             }
             assert_eq!(at, param.range.end);
         }
-        assert!(params.add("huge", usize::MAX, 0).is_err());
+        assert!(slots.add("huge", usize::MAX, 0).is_err());
     }
 
     #[test]
