@@ -87,6 +87,7 @@ pub fn load(path: &Path, trainer: &mut Trainer) -> Result<State> {
         ("version", "is of another version"),
         ("model", "is of another model, or trains other parts of it"),
         ("method", "is of another optimizer"),
+        ("products", "rounds the factors of products otherwise"),
         ("values", "has other values"),
         ("state", "has another optimizer's state"),
     ] {
@@ -138,6 +139,7 @@ fn header(trainer: &Trainer, state: &State) -> Value {
         "values": trainer.values().len(),
         "state": optimizer.state().len(),
         "isa": trainer.model().runtime.kernels.isa().name(),
+        "products": format!("{:?}", trainer.model().runtime.kernels.products()),
         "step": state.step,
         "position": [state.position.epoch, state.position.unit, state.position.offset],
         "data": state.data,

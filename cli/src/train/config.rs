@@ -1,12 +1,14 @@
 //! CONFIG.toml: what a training run is made of. Unknown keys are errors, so that a misspelt one is not passed over.
 
 use crate::failure::{Result, run};
+use qorus::engine::Runtime;
 use qorus::train::clip::Clip;
 use qorus::train::optim::{Betas, Group, Method};
 use qorus::train::run::{OnFault, RunParams};
 use qorus::train::schedule::{EarlyStop, Fall, Plateau, Schedule};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The whole file.
 #[derive(Deserialize)]
@@ -142,6 +144,8 @@ pub struct Train {
     #[serde(default)]
     pub recompute: bool,
     #[serde(default)]
+    pub products: Products,
+    #[serde(default)]
     pub on_nan: OnNan,
     #[serde(default)]
     pub validate_every: u64,
@@ -195,6 +199,15 @@ pub enum Optimizer {
     Adamw8,
     Adam,
     Sgd,
+}
+
+/// How the factors of matrix products are rounded; weights, sums and moments are f32 either way.
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Products {
+    #[default]
+    F32,
+    Bf16,
 }
 
 #[derive(Clone, Copy, Default, Deserialize)]
@@ -267,6 +280,15 @@ impl Train {
             Optimizer::Adam => Method::Adam(betas),
             Optimizer::Sgd => Method::Sgd { momentum: self.momentum, nesterov: self.nesterov },
         }
+    }
+
+    /// The threads and kernels of the run.
+    pub fn runtime(&self, threads: usize) -> Result<Arc<Runtime>> {
+        let products = match self.products {
+            Products::F32 => qorus::Products::F32,
+            Products::Bf16 => qorus::Products::Bf16,
+        };
+        Ok(Runtime::with_products(threads, None, products)?)
     }
 
     /// Matrices decay, norms and biases do not.

@@ -135,7 +135,7 @@ pub fn main(config: &Config, source: &str, begin: Begin, threads: usize, json: b
     let rows = Arc::new(Rows::read(path, &wanted.params()?)?);
     let held = held::by_signals()?;
     let folder = Folder::new(&config.out, source, begin)?;
-    let runtime = Runtime::new(threads, None)?;
+    let runtime = config.train.runtime(threads)?;
     let (micro, accumulate) = config.train.passes()?;
     let share = config.data.validation;
     let rules =

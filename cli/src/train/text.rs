@@ -26,7 +26,7 @@ use std::sync::Arc;
 pub fn main(config: &Config, source: &str, begin: Begin, threads: usize, json: bool) -> Result {
     let held = held::by_signals()?;
     let folder = Folder::new(&config.out, source, begin)?;
-    let runtime = Runtime::new(threads, None)?;
+    let runtime = config.train.runtime(threads)?;
     let start = start(config, &folder, json)?;
     let gguf = Arc::new(Gguf::open(&start)?);
     let model = model(&runtime, &gguf, config)?;
