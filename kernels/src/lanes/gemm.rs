@@ -18,7 +18,7 @@ pub trait Factors<S: Simd> {
     /// Elements of a word, along the depth.
     const STEP: usize;
 
-    /// As [`pack`].
+    /// As `pack`.
     fn pack<const P: usize>(s: S, m: &Mat, rows: Range<usize>, depth: Range<usize>, panels: &mut [f32]);
     /// The sums to which the products of words are added.
     fn mul_add(s: S, a: S::V, b: S::V, sum: S::V) -> S::V;
