@@ -10,8 +10,12 @@ mod watch;
 
 use crate::failure::Result;
 use config::{Config, Kind};
+use curve::Series;
 use folder::Begin;
-use std::path::PathBuf;
+use qorus::engine::Runtime;
+use qorus::train::run::{End, Summary};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -43,4 +47,30 @@ pub fn main(args: Args) -> Result {
         Kind::Text => text::main(&config, &source, begin, threads, args.json),
         Kind::Table => table::main(&config, &source, begin, threads, args.json),
     }
+}
+
+/// Why a run ended.
+fn end_name(summary: &Summary) -> &'static str {
+    match summary.end {
+        End::Done => "done",
+        End::Stopped => "stopped",
+        End::NoImprovement => "no improvement",
+    }
+}
+
+/// The last object of `--json`, to which each kind adds its own.
+fn done(runtime: &Runtime, summary: &Summary, model: &Path, curves: (&Series, &Series), speed: f64) -> Value {
+    json!({
+        "done": true,
+        "end": end_name(summary),
+        "step": summary.step,
+        "checkpoint": summary.checkpoint,
+        "model": model,
+        "loss": curves.0.last(),
+        "val_loss": summary.best.or(curves.1.last()),
+        "tokens_per_s": speed,
+        "faults": summary.faults,
+        "isa": runtime.kernels.isa().name(),
+        "threads": runtime.pool.len(),
+    })
 }

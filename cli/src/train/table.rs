@@ -4,6 +4,7 @@ use super::config::Config;
 use super::folder::{Begin, Folder};
 use super::held;
 use super::watch::Watcher;
+use super::{done, end_name};
 use crate::failure::{Result, run};
 use crate::measures::{Measures, roc};
 use crate::output::{self, mib};
@@ -298,26 +299,11 @@ fn learn(
         let values: Vec<f32> = kept.iter().filter_map(|&row| bound.raw(row as usize)).collect();
         measures = Some(Measures::new(&description, &told, &classes, &values)?);
     }
-    let end = match summary.end {
-        End::Done => "done",
-        End::Stopped => "stopped",
-        End::NoImprovement => "no improvement",
-    };
+    let end = end_name(&summary);
     if json {
-        return output::json(&json!({
-            "done": true,
-            "end": end,
-            "step": summary.step,
-            "checkpoint": summary.checkpoint,
-            "model": path,
-            "loss": train.last(),
-            "val_loss": summary.best.or(validation.last()),
-            "measures": measures.map(|m| m.json()),
-            "tokens_per_s": speed,
-            "faults": summary.faults,
-            "isa": runtime.kernels.isa().name(),
-            "threads": runtime.pool.len(),
-        }));
+        let mut done = done(runtime, &summary, &path, (&train, &validation), speed);
+        done["measures"] = json!(measures.map(|m| m.json()));
+        return output::json(&done);
     }
     if let Some(measures) = measures {
         say("the rows kept for validation, which also chose the best weights:\n");

@@ -3,7 +3,7 @@
 use super::config::{Config, Fill, Format, Model, Tokens};
 use super::folder::{Begin, Folder};
 use super::watch::{Watcher, Writes};
-use super::{config, held};
+use super::{config, done, end_name, held};
 use crate::failure::{Failure, Result, run};
 use crate::output::{self, mib};
 use qorus::Type;
@@ -87,26 +87,11 @@ pub fn main(config: &Config, source: &str, begin: Begin, threads: usize, json: b
     }
     let path = folder.file("model.gguf");
     export::export(&trainer, &path, export_type(config)?)?;
-    let end = match summary.end {
-        End::Done => "done",
-        End::Stopped => "stopped",
-        End::NoImprovement => "no improvement",
-    };
+    let end = end_name(&summary);
     if json {
-        return output::json(&json!({
-            "done": true,
-            "end": end,
-            "step": summary.step,
-            "checkpoint": summary.checkpoint,
-            "model": path,
-            "loss": train.last(),
-            "val_loss": summary.best.or(validation.last()),
-            "val_bits_per_byte": summary.best.map(|loss| loss / std::f64::consts::LN_2 / bytes),
-            "tokens_per_s": speed,
-            "faults": summary.faults,
-            "isa": runtime.kernels.isa().name(),
-            "threads": runtime.pool.len(),
-        }));
+        let mut done = done(&runtime, &summary, &path, (&train, &validation), speed);
+        done["val_bits_per_byte"] = json!(summary.best.map(|loss| loss / std::f64::consts::LN_2 / bytes));
+        return output::json(&done);
     }
     let best = summary.best.map_or(String::new(), |loss| {
         format!(", best validation {loss:.4} ({:.3} bits per byte)", loss / std::f64::consts::LN_2 / bytes)
