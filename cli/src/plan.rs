@@ -3,6 +3,7 @@
 use crate::args;
 use crate::failure::Result;
 use crate::output::{self, mib};
+use crate::train::config::Activations;
 use qorus::engine::generate::DEFAULT_LOOKUP;
 use qorus::engine::{ContextParams, plan};
 use qorus::gguf::Gguf;
@@ -33,9 +34,9 @@ pub struct Args {
     /// The optimizer: adamw, adamw8 (moments of 8 bits), adam or sgd
     #[arg(long, value_name = "NAME", requires = "train", default_value = "adamw", value_parser = ["adamw", "adamw8", "adam", "sgd"])]
     optimizer: String,
-    /// Compute branches again in the backward pass rather than keep them
-    #[arg(long, requires = "train")]
-    recompute: bool,
+    /// What is kept of a forward pass for the way back
+    #[arg(long, requires = "train", value_name = "HOW", default_value = "f32")]
+    activations: Activations,
     #[command(flatten)]
     kv: args::Kv,
     #[command(flatten)]
@@ -57,7 +58,7 @@ fn training(args: &Args, gguf: &Gguf, graph: &Graph, base: Plan, threads: usize)
     let params = TrainerParams {
         rows: longest.saturating_mul(args.batch.unwrap_or(1)),
         longest,
-        recompute: args.recompute,
+        keep: args.activations.keep(),
         method: match args.optimizer.as_str() {
             "adamw8" => Method::AdamW8(betas),
             "adam" => Method::Adam(betas),

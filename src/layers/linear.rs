@@ -126,7 +126,7 @@ impl Linear {
     pub fn backward_params(&self, pass: &Pass, x: &[f32], dy: &[f32], grads: &mut Grads) -> Result<()> {
         let exec = &pass.run.exec;
         if let Some(dw) = grads.matrix(&self.w) {
-            back::matmul_backward_weight(exec, x, self.w.cols, dy, dw)?;
+            back::matmul_backward_weight(exec, x, &pass.run.params.matrix(&self.w)?, dy, dw)?;
         }
         if let Some(db) = self.bias.and_then(|bias| grads.vector(&bias)) {
             elementwise::add_rows(exec, dy, db)?;

@@ -10,6 +10,8 @@ pub mod dropout;
 pub mod embedding;
 pub mod features;
 pub mod ffn;
+#[cfg(feature = "train")]
+pub mod keep;
 pub mod linear;
 pub mod moe;
 pub mod norm;

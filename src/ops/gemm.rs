@@ -1,7 +1,7 @@
 //! Products of f32 matrices, for training: forward, backward to the input and backward to the weights.
 //!
 //! With rows of activations `x [rows][in]` and weights `w [out][in]` these are `y = x w^T`, `dx = dy w` and `dw += dy^T x`; the transposes are
-//! views. Factors may be rounded to bf16 ([`Products`]). An element's sum runs in one order, whatever part of the result a thread has.
+//! views. Factors may be rounded to bf16. An element's sum runs in one order, whatever part of the result a thread has.
 
 use super::Exec;
 use crate::error::{Result, fail};
@@ -20,8 +20,9 @@ pub const fn scratch() -> usize {
     qorus_kernels::gemm_bytes()
 }
 
-/// `c = a b`, or `c += a b` to `accumulate`; `c` is `[a.rows()][b.cols()]`. `Shape` when the sizes do not fit each other.
-pub fn gemm(exec: &Exec, a: Mat, b: Mat, accumulate: bool, c: &mut [f32]) -> Result<()> {
+/// `c = a b`, or `c += a b` to `accumulate`; `c` is `[a.rows()][b.cols()]`. `products`: how the factors are rounded. `Shape` when the
+/// sizes do not fit each other.
+pub fn gemm(exec: &Exec, products: Products, a: Mat, b: Mat, accumulate: bool, c: &mut [f32]) -> Result<()> {
     let (rows, cols, depth) = (a.rows(), b.cols(), a.cols());
     if b.rows() != depth || rows.checked_mul(cols) != Some(c.len()) {
         fail!(Shape, "a product of [{rows}][{depth}] and [{}][{cols}] into {} elements", b.rows(), c.len());
@@ -37,7 +38,7 @@ pub fn gemm(exec: &Exec, a: Mat, b: Mat, accumulate: bool, c: &mut [f32]) -> Res
             // SAFETY: the places of the threads are disjoint.
             let mut c = unsafe { c.part_shared(rows.clone(), cols.clone()) };
             let (a, b) = (a.part(rows, 0..depth), b.part(0..depth, cols));
-            match exec.kernels.products() {
+            match products {
                 Products::F32 => exec.kernels.gemm(a, b, accumulate, &mut c, scratch),
                 Products::Bf16 => exec.kernels.gemm_bf16(a, b, accumulate, &mut c, scratch),
             }
@@ -82,8 +83,9 @@ mod tests {
             let exec =
                 Exec { kernels: &kernels, pool: &pool, scratch: &shards, scratch_bytes: scratch(), cancel: &cancel };
             let mut c = start.clone();
-            gemm(&exec, Mat::new(&a, k, m, m).t(), Mat::new(&b, k, n, n), accumulate, &mut c).unwrap();
-            assert!(gemm(&exec, Mat::new(&a, m, k, k), Mat::new(&b, n, k, k), accumulate, &mut c).is_err());
+            gemm(&exec, Products::F32, Mat::new(&a, k, m, m).t(), Mat::new(&b, k, n, n), accumulate, &mut c).unwrap();
+            let unfit = (Mat::new(&a, m, k, k), Mat::new(&b, n, k, k));
+            assert!(gemm(&exec, Products::F32, unfit.0, unfit.1, accumulate, &mut c).is_err());
             c
         };
         for accumulate in [false, true] {

@@ -30,6 +30,15 @@ pub struct Matrix<'a> {
     pub cols: usize,
     /// `rows` rows of `ty.row_bytes(cols)` bytes.
     pub bytes: &'a [u8],
+    /// As [`Weight::exactly`](crate::layers::Weight::exactly).
+    pub exact: bool,
+}
+
+impl Matrix<'_> {
+    /// How the factors of its products are rounded.
+    fn products(&self, exec: &Exec) -> Products {
+        if self.exact { Products::F32 } else { exec.kernels.products() }
+    }
 }
 
 #[cfg(feature = "train")]
@@ -132,7 +141,7 @@ pub fn matmul<const N: usize>(exec: &Exec, input: &Input, products: [Product<'_>
             let mut y = unsafe { y.cols_shared(range.clone()) };
             match &input.q8 {
                 Some(q8) if w.ty.is_quantized() => exec.kernels.matmul_q8(w.ty, bytes, q8, &mut y, panel),
-                _ if w.ty == Type::BF16 && exec.kernels.products() == Products::Bf16 => {
+                _ if w.ty == Type::BF16 && w.products(exec) == Products::Bf16 => {
                     exec.kernels.matmul_bf16(w.ty, bytes, input.x, w.cols, &mut y);
                 }
                 _ => exec.kernels.matmul_f32(w.ty, bytes, input.x, w.cols, &mut y),
@@ -169,7 +178,7 @@ pub fn matmul_rows(exec: &Exec, x: &[f32], w: &Matrix, bias: Option<&[f32]>, y: 
     if let Some(bias) = bias {
         y.chunks_exact_mut(w.rows.max(1)).for_each(|y| y.copy_from_slice(bias));
     }
-    gemm(exec, x, values.t(), bias.is_some(), y)
+    gemm(exec, w.products(exec), x, values.t(), bias.is_some(), y)
 }
 
 /// Of y = x w^T: dx = dy w, or dx += dy w to `accumulate`; `[rows][w.rows]` to `[rows][w.cols]`. Weights of other types are made f32,
@@ -190,7 +199,7 @@ pub fn matmul_backward(
     let dy = Mat::new(dy, rows, w.rows, w.rows);
     if w.ty == Type::F32 {
         let values = w.f32s()?;
-        return gemm(exec, dy, Mat::new(values, w.rows, w.cols, w.cols), accumulate, dx);
+        return gemm(exec, w.products(exec), dy, Mat::new(values, w.rows, w.cols, w.cols), accumulate, dx);
     }
     let mut frame = frame.sub();
     let unpacked = frame.take::<f32>(w.rows.min(UNPACKED) * w.cols)?;
@@ -207,17 +216,18 @@ pub fn matmul_backward(
             }
         })?;
         let part = Mat::new(part, n, w.cols, w.cols);
-        gemm(exec, dy.part(0..rows, from..from + n), part, accumulate || from > 0, dx)?;
+        gemm(exec, w.products(exec), dy.part(0..rows, from..from + n), part, accumulate || from > 0, dx)?;
     }
     Ok(())
 }
 
-/// Of y = x w^T: dw += dy^T x, `[rows][out]` and `[rows][cols]` to `[out][cols]`.
+/// Of y = x w^T: dw += dy^T x, `[rows][w.rows]` and `[rows][w.cols]` to `[w.rows][w.cols]`.
 #[cfg(feature = "train")]
-pub fn matmul_backward_weight(exec: &Exec, x: &[f32], cols: usize, dy: &[f32], dw: &mut [f32]) -> Result<()> {
-    let (rows, out) = (x.len() / cols.max(1), dw.len() / cols.max(1));
+pub fn matmul_backward_weight(exec: &Exec, x: &[f32], w: &Matrix, dy: &[f32], dw: &mut [f32]) -> Result<()> {
+    let (out, cols) = (w.rows, w.cols);
+    let rows = x.len() / cols.max(1);
     if dy.len() != rows * out || dw.len() != out * cols {
         fail!(Shape, "gradients of {} elements over {rows} rows for weights [{out}][{cols}]", dy.len());
     }
-    gemm(exec, Mat::new(dy, rows, out, out).t(), Mat::new(x, rows, cols, cols), true, dw)
+    gemm(exec, w.products(exec), Mat::new(dy, rows, out, out).t(), Mat::new(x, rows, cols, cols), true, dw)
 }

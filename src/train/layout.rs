@@ -40,7 +40,7 @@ pub(super) struct Layout {
 
 impl Layout {
     pub fn new(graph: &Graph, trained: &Trained, slots: &Slots, params: &TrainerParams) -> Result<Layout> {
-        let &TrainerParams { rows, longest, slice, recompute, .. } = params;
+        let &TrainerParams { rows, longest, slice, keep, .. } = params;
         if rows == 0 || longest == 0 || longest > rows || u32::try_from(rows).is_err() {
             fail!(
                 InvalidArgument,
@@ -53,7 +53,7 @@ impl Layout {
         let (width, out) = (graph.width_at(end), graph.out_width());
         let near = (SLICE_BYTES / 4 / out.max(1)).clamp(32, 1024);
         let slice = if slice == 0 { near } else { slice }.min(rows);
-        let sizes = |rows| PassSizes { rows, longest, recompute, trained };
+        let sizes = |rows| PassSizes { rows, longest, keep, trained };
         let head = &graph.layers[end..];
         let cache = graph.train_cache_len(sizes(rows), end);
         let head_cache = sequence_cache_len(head, sizes(slice), width);

@@ -115,11 +115,11 @@ impl Trainer {
         let values = &bytemuck::cast_slice(values.bytes())[..trained.len()];
         let parameters = Params::with(&model.store, Values::new(trained, values)?);
         let mut grads = Grads::new(trained, floats(grads, trained.len()))?;
-        let sizes = |rows, longest| PassSizes { rows, longest, recompute: params.recompute, trained };
+        let sizes = |rows, longest| PassSizes { rows, longest, keep: params.keep, trained };
         let longest = examples.lens.iter().max().map_or(0, |&len| len as usize);
         let whole = sizes(rows, longest);
         let cache = floats(cache, graph.train_cache_len(whole, end));
-        let mode = Mode { recompute: params.recompute, noise: Noise { seed: params.seed, pass: number } };
+        let mode = Mode { keep: params.keep, noise: Noise { seed: params.seed, pass: number } };
         let batch = Batch { tokens: examples.tokens, places: examples.places, lens: examples.lens };
         let ((body, head), x, in_width) = (graph.layers.split_at(end), examples.x, graph.in_width);
         work.with_frame(|frame| {

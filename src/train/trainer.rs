@@ -8,6 +8,7 @@ use super::layout::{Layout, name_of, reserved, slots};
 use super::optim::{Group, Method, Optimizer, Outcome};
 use crate::engine::Model;
 use crate::error::{Result, fail};
+use crate::layers::keep::Keep;
 use crate::layers::trained::{Param, Snapshot, Trained};
 use crate::memory::{Need, Plan, Region};
 use crate::ops::Exec;
@@ -53,8 +54,8 @@ pub struct TrainerParams {
     pub passes: usize,
     /// Rows whose logits are there at once; 0: as many as take 32 MB.
     pub slice: usize,
-    /// Whether residual branches are computed again in the backward pass rather than kept.
-    pub recompute: bool,
+    /// What of a forward pass is kept for the way back.
+    pub keep: Keep,
     /// What is to be made small.
     pub objective: Objective,
     /// How weights follow their gradients.
@@ -74,7 +75,7 @@ impl Default for TrainerParams {
             longest: 1024,
             passes: 1,
             slice: 0,
-            recompute: false,
+            keep: Keep::F32,
             objective: Objective::default(),
             method: Method::AdamW(super::optim::Betas::default()),
             groups: Group::pair(0.01),

@@ -2,6 +2,7 @@
 
 use qorus::Isa;
 use qorus::engine::Runtime;
+use qorus::layers::keep::Keep;
 use qorus::layers::train::{Pass, PassSizes, sequence_backward, sequence_forward_train};
 use qorus::layers::trained::{Grads, Param, Trained, Values};
 use qorus::layers::{Layer, Params, Store};
@@ -54,7 +55,7 @@ impl Lesson {
         let trained = Trained::new(&graph.layers, &store, wanted).unwrap();
         let (mut values, grads) = (vec![f32::NAN; trained.len()], vec![0.0; trained.len()]);
         trained.load(&store, &runtime.kernels, &mut values).unwrap();
-        let mode = Mode { recompute: false, noise: Noise { seed: 7, pass: 3 } };
+        let mode = Mode { keep: Keep::F32, noise: Noise { seed: 7, pass: 3 } };
         Lesson {
             runtime,
             graph,
@@ -158,5 +159,5 @@ impl Lesson {
 fn sizes<'a>(lens: &[u32], mode: &Mode, trained: &'a Trained) -> PassSizes<'a> {
     let longest = lens.iter().max().map_or(0, |&len| len as usize);
     let rows = lens.iter().map(|&len| len as usize).sum();
-    PassSizes { rows, longest, recompute: mode.recompute, trained }
+    PassSizes { rows, longest, keep: mode.keep, trained }
 }
