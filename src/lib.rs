@@ -12,6 +12,8 @@ pub mod layers;
 pub mod memory;
 pub mod models;
 pub mod ops;
+#[cfg(feature = "qubo")]
+pub mod qubo;
 pub mod rng;
 pub mod tensor;
 pub mod threads;
