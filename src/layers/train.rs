@@ -21,6 +21,8 @@ pub struct Pass<'a> {
     pub back: &'a [RopeRows<'a>],
     /// Whether residual branches keep only their input, and compute the rest again in the backward pass.
     pub recompute: bool,
+    /// Whether products with frozen blocks round what goes in to 8 bits, as inference does; the way back is that of exact ones.
+    pub eight: bool,
     /// Random numbers of dropout.
     pub noise: Noise,
     /// What is trained.
@@ -31,7 +33,7 @@ impl Pass<'_> {
     /// The sizes of this pass over `rows` rows.
     pub fn sizes(&self, rows: usize) -> PassSizes<'_> {
         let longest = self.lens.iter().max().map_or(0, |&len| len as usize);
-        PassSizes { rows, longest, recompute: self.recompute, trained: self.trained }
+        PassSizes { rows, longest, recompute: self.recompute, eight: self.eight, trained: self.trained }
     }
 }
 
@@ -44,6 +46,8 @@ pub struct PassSizes<'a> {
     pub longest: usize,
     /// As [`Pass::recompute`].
     pub recompute: bool,
+    /// As [`Pass::eight`].
+    pub eight: bool,
     /// What is trained.
     pub trained: &'a Trained,
 }

@@ -27,6 +27,8 @@ pub struct Batch<'a> {
 pub struct Mode {
     /// Whether residual branches are computed again in the backward pass rather than kept.
     pub recompute: bool,
+    /// Whether products with frozen blocks round what goes in to 8 bits, as inference does.
+    pub eight: bool,
     /// Random numbers of dropout.
     pub noise: Noise,
 }
@@ -114,7 +116,8 @@ impl Graph {
             cache: &mut [],
         };
         let back = &back[..self.ropes.len()];
-        let pass = Pass { run, lens: batch.lens, back, recompute: mode.recompute, noise: mode.noise, trained };
+        let Mode { recompute, eight, noise } = mode;
+        let pass = Pass { run, lens: batch.lens, back, recompute, eight, noise, trained };
         f(&pass, &mut frame)
     }
 }
