@@ -21,6 +21,7 @@ pub mod metrics;
 mod moments;
 pub mod optim;
 pub mod pass;
+pub mod preference;
 pub mod run;
 pub mod schedule;
 pub mod slots;
