@@ -296,7 +296,7 @@ fn an_exported_model_is_the_trained_one() {
     let logits = |model: &Arc<Model>, snapshot: bool| {
         let mut ctx = Context::new(model, &ContextParams { n_ctx: 16, ..ContextParams::default() }).unwrap();
         if snapshot {
-            ctx.set_snapshot(Some(Arc::new(trainer.snapshot().unwrap())));
+            ctx.set_snapshot(Some(Arc::new(trainer.snapshot().unwrap()))).unwrap();
         }
         ctx.append(0, &[1, 2, 3, 4, 5]).unwrap();
         ctx.logits(0).unwrap().to_vec()

@@ -4,7 +4,19 @@
 //! The scale `s` is `alpha / rank`, or `alpha / sqrt(rank)` for rsLoRA (arXiv 2312.03732). DoRA (arXiv 2402.09353) brings
 //! each row of the changed matrix to a length of its own: `W' = m (W + s B A) / |W + s B A|`.
 
+mod base;
+mod file;
+#[cfg(feature = "convert")]
+mod names;
+#[cfg(feature = "convert")]
+mod peft;
+#[cfg(feature = "convert")]
+mod peft_config;
+
 use crate::error::{Result, fail};
+use crate::gguf::Gguf;
+pub use base::base_hash;
+use std::path::Path;
 
 /// How a pair changes its matrix.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -85,6 +97,44 @@ pub struct Pair {
 }
 
 impl Adapter {
+    /// Reads a GGUF adapter, or a folder that PEFT wrote (feature `convert`), for that base. Whether it was made for it is
+    /// what [`check`](Adapter::check) says.
+    ///
+    /// Errors: those of opening; `Format` for what is damaged or no adapter, `Unsupported` for one that does what is not done
+    /// here, `Shape` for one that is not of one piece.
+    pub fn open(path: &Path, base: &Gguf) -> Result<Adapter> {
+        #[cfg(feature = "convert")]
+        if path.is_dir() {
+            return peft::read(path, base);
+        }
+        #[cfg(not(feature = "convert"))]
+        let _ = base;
+        file::read(path)
+    }
+
+    /// Writes it as a GGUF adapter. What was at `path` stays until all is written.
+    ///
+    /// Errors: those of [`check_whole`](Adapter::check_whole); `Io`.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        file::write(self, path)
+    }
+
+    /// Writes it into a folder as PEFT does: `adapter_config.json` and `adapter_model.safetensors`.
+    ///
+    /// Errors: those of [`check_whole`](Adapter::check_whole); `Unsupported` for a tensor that has no name there; `Io`.
+    #[cfg(feature = "convert")]
+    pub fn write_peft(&self, folder: &Path, base: &Gguf) -> Result<()> {
+        peft::write(self, folder, base)
+    }
+
+    /// Whether it fits that base: the architecture, each tensor and its shape; and unless `force`, whether it was made for just
+    /// this base, where it says for which. That reads the whole of the base once.
+    ///
+    /// Errors: `State` for another base of the same shape, `Shape`, `NotFound`, `Unsupported`.
+    pub fn check(&self, base: &Gguf, force: bool) -> Result<()> {
+        base::check(self, base, force)
+    }
+
     /// What the product of that pair is multiplied by, before the weight that a user gives the adapter.
     pub fn scale(&self, pair: &Pair) -> f32 {
         self.kind.scale(self.alpha, pair.rank)

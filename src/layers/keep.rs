@@ -19,6 +19,20 @@ pub enum Keep {
 }
 
 impl Keep {
+    /// The name used in settings and reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Keep::F32 => "f32",
+            Keep::Bf16 => "bf16",
+            Keep::Inputs => "recompute",
+        }
+    }
+
+    /// What is called so.
+    pub fn from_name(name: &str) -> Option<Keep> {
+        [Keep::F32, Keep::Bf16, Keep::Inputs].into_iter().find(|keep| keep.name() == name)
+    }
+
     /// Elements of the cache that hold `len` of a layer's own.
     pub(super) fn stored(self, len: usize) -> usize {
         match self {

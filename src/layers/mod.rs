@@ -5,6 +5,9 @@
 //! ([`Layer::need`]) in the order in which its forward pass takes it, and the plan is the sum.
 
 pub mod activation;
+#[cfg(feature = "train")]
+mod adapted;
+pub mod adapters;
 pub mod attention;
 pub mod dropout;
 pub mod embedding;
@@ -123,6 +126,8 @@ pub struct Run<'a> {
 pub struct Sizes<'a> {
     /// Rows of a batch.
     pub rows: usize,
+    /// The greatest rank of an adapter; 0: there are none.
+    pub rank: usize,
     /// Each attention layer's part of the cache.
     pub slots: &'a [CacheSlot],
 }
@@ -149,10 +154,10 @@ impl Layer {
     /// Bytes the forward pass takes from its frame for rows of `width`.
     pub fn need(&self, s: Sizes, width: usize) -> Need {
         match self {
-            Layer::Linear(l) => l.need(s.rows),
+            Layer::Linear(l) => l.need(s),
             Layer::Attention(l) => l.need(s),
-            Layer::Ffn(l) => l.need(s.rows),
-            Layer::Moe(l) => l.need(s.rows, width),
+            Layer::Ffn(l) => l.need(s),
+            Layer::Moe(l) => l.need(s, width),
             Layer::Residual(l) => sequence_need(&l.body, s, width),
             _ => Need::new(),
         }
@@ -167,6 +172,19 @@ impl Layer {
             Layer::Moe(l) => l.scratch(),
             Layer::Residual(l) => l.body.iter().map(|l| l.scratch(slots)).max().unwrap_or(0),
             _ => 0,
+        }
+    }
+
+    /// Calls `f` with each matrix that a product is taken with, and the number of experts whose matrices lie one after another in it. A
+    /// router chooses and is none of them.
+    pub fn products(&self, f: &mut dyn FnMut(&Weight, usize)) {
+        match self {
+            Layer::Linear(l) => f(&l.w, 1),
+            Layer::Attention(l) => [&l.q, &l.k, &l.v, &l.o].into_iter().for_each(|l| f(&l.w, 1)),
+            Layer::Ffn(l) => l.products(f),
+            Layer::Moe(l) => l.products(f),
+            Layer::Residual(l) => l.body.iter().for_each(|l| l.products(f)),
+            _ => {}
         }
     }
 

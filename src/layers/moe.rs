@@ -7,7 +7,7 @@ use super::keep::{Kept, kept};
 use super::train::{Pass, PassSizes};
 #[cfg(feature = "train")]
 use super::trained::{Grads, Param};
-use super::{Ffn, FfnKind, Linear, Run, Weight};
+use super::{Ffn, FfnKind, Linear, Run, Sizes, Weight};
 use crate::error::{Result, fail};
 use crate::memory::{Frame, Need};
 use crate::ops::activation::Activation;
@@ -71,21 +71,30 @@ impl Moe {
         matches!(&self.shared, Some((_, Some(gate))) if gate.w.ty.is_quantized())
     }
 
-    /// Bytes the forward pass takes for `rows` rows of `width`.
-    pub fn need(&self, rows: usize, width: usize) -> Need {
+    /// As [`Layer::products`](super::Layer::products): without the router, and without the gate of the shared network.
+    pub fn products(&self, f: &mut dyn FnMut(&Weight, usize)) {
+        [&self.gate, &self.up, &self.down].into_iter().for_each(|w| f(w, self.count));
+        if let Some((ffn, _)) = &self.shared {
+            ffn.products(f);
+        }
+    }
+
+    /// Bytes the forward pass takes for rows of `width`.
+    pub fn need(&self, s: Sizes, width: usize) -> Need {
+        let rows = s.rows;
         let wide = rows.saturating_mul(width);
-        let expert = self.expert(0).map(|e| e.need(rows)).unwrap_or_default();
+        let expert = self.expert(0).map(|e| e.need(s)).unwrap_or_default();
         let mut need = Need::new()
             .take::<f32>(rows.saturating_mul(self.count))
             .take::<Chosen>(rows.saturating_mul(self.used))
             .take::<f32>(rows.saturating_mul(self.used))
             .take::<f32>(wide)
             .take::<f32>(wide)
-            .sub(self.router.need(rows))
+            .sub(self.router.need(Sizes { rank: 0, ..s }))
             .sub(expert);
         if let Some((ffn, gate)) = &self.shared {
             let quantized = self.shared_quantized();
-            need = need.sub(ffn.need(rows));
+            need = need.sub(ffn.need(s));
             if gate.is_some() {
                 need = need.sub(Input::need(Need::new().take::<f32>(rows), rows, width, quantized));
             }
@@ -126,7 +135,8 @@ impl Moe {
         }
         let row = |range: usize| -> Range<usize> { range * width..(range + 1) * width };
         // All rows may choose the same expert.
-        frame.claim(self.expert(0)?.need(rows))?;
+        let s = Sizes { rows, rank: run.params.rank(), slots: &[] };
+        frame.claim(self.expert(0)?.need(s))?;
         for index in 0..self.count {
             let served = || chosen.iter().enumerate().filter(|c| c.1.expert() == index).map(|c| c.0);
             let mut n = 0;
@@ -402,7 +412,7 @@ impl Moe {
             self.choose_backward(scores, &r.chosen[part.clone()], &r.weights[part], d);
             k.softmax_backward(d, scores);
         }
-        self.router.backward_params(pass, x, d_scores, grads)?;
+        self.router.backward_params(pass, &mut frame, x, d_scores, grads)?;
         self.router.backward_input(pass, &mut frame, d_scores, true, own_dx)?;
         if let Some((ffn, gate)) = &self.shared {
             d_results.copy_from_slice(dy);
@@ -414,7 +424,7 @@ impl Moe {
                     *d = k.dot(&dy[row(i)], &r.shared[row(i)]) * open * (1.0 - open);
                     k.scale(&mut d_results[row(i)], open);
                 }
-                gate.backward_params(pass, x, d_open, grads)?;
+                gate.backward_params(pass, &mut frame, x, d_open, grads)?;
                 gate.backward_input(pass, &mut frame, d_open, true, own_dx)?;
             }
             ffn.backward(pass, &mut frame, x, d_results, Some(&mut *d_gathered), r.shared_cache, grads)?;

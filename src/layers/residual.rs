@@ -58,7 +58,12 @@ impl Residual {
             let again = Need::new().take::<f32>(s.rows.saturating_mul(width));
             need = need.sub(again.sub(sequence_train_need(&self.body, s, width)));
         }
-        need.sub(sequence_backward_need(&self.body, s, width, 0, dx))
+        need.sub(sequence_backward_need(&self.body, s, width, self.stop(s, dx), dx))
+    }
+
+    /// The layer of the branch where the way back ends: when nobody asks for the gradient of the input, the first that is trained.
+    fn stop(&self, s: PassSizes, dx: bool) -> usize {
+        if dx { 0 } else { s.trained.first(&self.body) }
     }
 
     /// y = x + f(x), rows of `width`.
@@ -104,7 +109,8 @@ impl Residual {
             }
             Keep::F32 | Keep::Bf16 => cache,
         };
-        sequence_backward(&self.body, pass, &mut frame, s, x, width, dy, dx.as_deref_mut(), cache, grads, 0)?;
+        let stop = self.stop(s, dx.is_some());
+        sequence_backward(&self.body, pass, &mut frame, s, x, width, dy, dx.as_deref_mut(), cache, grads, stop)?;
         match dx {
             Some(dx) => elementwise::add(&pass.run.exec, dx, dy, width),
             None => Ok(()),

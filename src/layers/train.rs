@@ -22,6 +22,8 @@ pub struct Pass<'a> {
     pub back: &'a [RopeRows<'a>],
     /// What is kept for the way back.
     pub keep: Keep,
+    /// Whether products with frozen blocks round what goes in to 8 bits, as inference does; the way back is that of exact ones.
+    pub eight: bool,
     /// Random numbers of dropout.
     pub noise: Noise,
     /// What is trained.
@@ -32,7 +34,7 @@ impl Pass<'_> {
     /// The sizes of this pass over `rows` rows.
     pub fn sizes(&self, rows: usize) -> PassSizes<'_> {
         let longest = self.lens.iter().max().map_or(0, |&len| len as usize);
-        PassSizes { rows, longest, keep: self.keep, trained: self.trained }
+        PassSizes { rows, longest, keep: self.keep, eight: self.eight, trained: self.trained }
     }
 }
 
@@ -45,6 +47,8 @@ pub struct PassSizes<'a> {
     pub longest: usize,
     /// As [`Pass::keep`].
     pub keep: Keep,
+    /// As [`Pass::eight`].
+    pub eight: bool,
     /// What is trained.
     pub trained: &'a Trained,
 }

@@ -28,6 +28,8 @@ pub struct Batch<'a> {
 pub struct Mode {
     /// What is kept for the way back.
     pub keep: Keep,
+    /// Whether products with frozen blocks round what goes in to 8 bits, as inference does.
+    pub eight: bool,
     /// Random numbers of dropout.
     pub noise: Noise,
 }
@@ -115,7 +117,8 @@ impl Graph {
             cache: &mut [],
         };
         let back = &back[..self.ropes.len()];
-        let pass = Pass { run, lens: batch.lens, back, keep: mode.keep, noise: mode.noise, trained };
+        let Mode { keep, eight, noise } = mode;
+        let pass = Pass { run, lens: batch.lens, back, keep, eight, noise, trained };
         f(&pass, &mut frame)
     }
 }

@@ -27,7 +27,15 @@ pub fn gemm(exec: &Exec, products: Products, a: Mat, b: Mat, accumulate: bool, c
     if b.rows() != depth || rows.checked_mul(cols) != Some(c.len()) {
         fail!(Shape, "a product of [{rows}][{depth}] and [{}][{cols}] into {} elements", b.rows(), c.len());
     }
-    let c = TileMut::new(c, rows, cols);
+    gemm_to(exec, products, a, b, accumulate, &TileMut::new(c, rows, cols))
+}
+
+/// The same into a window of a matrix.
+pub fn gemm_to(exec: &Exec, products: Products, a: Mat, b: Mat, accumulate: bool, c: &TileMut) -> Result<()> {
+    let (rows, cols, depth) = (a.rows(), b.cols(), a.cols());
+    if b.rows() != depth || (rows, cols) != (c.rows(), c.cols()) {
+        fail!(Shape, "a product of [{rows}][{depth}] and [{}][{cols}] into [{}][{}]", b.rows(), c.rows(), c.cols());
+    }
     let few = rows.saturating_mul(cols).saturating_mul(depth) < WORTH;
     let grid = if few { (1, 1) } else { grid(rows, cols, exec.pool.len()) };
     let job = |thread: usize| {
@@ -37,11 +45,7 @@ pub fn gemm(exec: &Exec, products: Products, a: Mat, b: Mat, accumulate: bool, c
             let scratch = unsafe { exec.scratch_of(thread) };
             // SAFETY: the places of the threads are disjoint.
             let mut c = unsafe { c.part_shared(rows.clone(), cols.clone()) };
-            let (a, b) = (a.part(rows, 0..depth), b.part(0..depth, cols));
-            match products {
-                Products::F32 => exec.kernels.gemm(a, b, accumulate, &mut c, scratch),
-                Products::Bf16 => exec.kernels.gemm_bf16(a, b, accumulate, &mut c, scratch),
-            }
+            part_of(exec, products, a.part(rows, 0..depth), b.part(0..depth, cols), accumulate, &mut c, scratch);
         }
     };
     if grid == (1, 1) {
@@ -49,6 +53,22 @@ pub fn gemm(exec: &Exec, products: Products, a: Mat, b: Mat, accumulate: bool, c
         return Ok(());
     }
     exec.pool.run(&job)
+}
+
+/// One thread's product.
+pub(super) fn part_of(
+    exec: &Exec,
+    products: Products,
+    a: Mat,
+    b: Mat,
+    accumulate: bool,
+    c: &mut TileMut,
+    scratch: &mut [u8],
+) {
+    match products {
+        Products::F32 => exec.kernels.gemm(a, b, accumulate, c, scratch),
+        Products::Bf16 => exec.kernels.gemm_bf16(a, b, accumulate, c, scratch),
+    }
 }
 
 /// How many parts the rows and the columns are cut into: as many as there are threads, and as little to pack for each as that allows.

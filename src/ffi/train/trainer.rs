@@ -183,12 +183,12 @@ impl Published<'_> {
         }
         let Some((snapshot, ..)) = self.snapshot else { return Ok(()) };
         // The context gives its own share back, so that this is the only one.
-        context.set_snapshot(None);
+        context.set_snapshot(None)?;
         match Arc::get_mut(snapshot) {
-            Some(own) => own.update(self.trainer.values())?,
+            Some(own) => self.trainer.update(own)?,
             None => *snapshot = Arc::new(self.trainer.snapshot()?),
         }
-        context.set_snapshot(Some(Arc::clone(snapshot)));
+        context.set_snapshot(Some(Arc::clone(snapshot)))?;
         Ok(())
     }
 }
@@ -230,6 +230,8 @@ unsafe fn engine_params(p: &q_trainer_params) -> Result<TrainerParams> {
         groups: [group, Group::default()],
         // One more, for the rows of passes by hand.
         passes: p.accumulate as usize + 1,
+        adapter: None,
+        eight: false,
         seed: p.seed,
         budget: usize::try_from(p.budget).unwrap_or(usize::MAX),
     })
@@ -271,7 +273,7 @@ pub unsafe extern "C" fn q_trainer_plan(
         let graph = Graph::from_gguf(&gguf)?;
         let base = engine::plan(&gguf, &graph, &ContextParams::default(), threads)?;
         let is_wanted = |param: &Param| wanted(&p, &name_in(&graph, Some(&gguf), param));
-        let found = layout::plan(&graph, gguf.tensors().len(), base, &made, threads, is_wanted)?;
+        let found = layout::plan(&graph, &gguf, base, &made, threads, is_wanted)?;
         params::report(q_plan::from(found), plan, size)?;
         if made.budget > 0 { found.check(made.budget) } else { Ok(()) }
     })
@@ -481,6 +483,7 @@ pub unsafe extern "C" fn q_trainer_tensor(
         let dims = match found.param {
             Param::Matrix(w) => [w.rows as u64, w.cols as u64],
             Param::Vector(v) => [v.len as u64, 0],
+            Param::Factor(site, factor) => site.shape(factor).map(|n| n as u64),
         };
         let dims = &dims[..if dims[1] == 0 { 1 } else { 2 }];
         let part = found.at..found.at + found.len;
