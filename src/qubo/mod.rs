@@ -6,6 +6,8 @@
 
 mod build;
 mod fix;
+pub mod form;
+pub mod format;
 mod ising;
 pub mod params;
 pub mod problem;
