@@ -44,10 +44,13 @@ impl Structure {
         }
     }
 
-    /// What [`Method::Auto`] begins with, and goes on with when that stops improving.
-    pub const fn portfolio(self) -> &'static [Method] {
+    /// What [`Method::Auto`] begins with, and goes on with when that stops improving, for `n` variables.
+    pub const fn portfolio(self, n: usize) -> &'static [Method] {
         match self {
-            Structure::Grid => &[Method::Tempering],
+            _ if n <= 16 => &[Method::Enumerate],
+            Structure::Grid => &[Method::Anneal, Method::Tempering],
+            // A step of tabu search looks at all variables, which long lists of few neighbours make dear.
+            Structure::Sparse | Structure::Free if n > 3000 => &[Method::Anneal],
             _ => &[Method::Anneal, Method::Tabu, Method::Relink],
         }
     }

@@ -36,7 +36,7 @@ pub fn main(args: Args) -> Result {
     let structure = Structure::of(&problem)?;
     let params = SolveParams { threads: args.threads.get(), ..SolveParams::default() };
     let plan = Solver::plan(&problem, &params)?;
-    let methods: Vec<&str> = structure.portfolio().iter().map(|method| method.name()).collect();
+    let methods: Vec<&str> = structure.portfolio(n).iter().map(|method| method.name()).collect();
     let sense = if instance.sense == Sense::Minimize { "minimize" } else { "maximize" };
     if args.json {
         let pair = |range: Option<(f64, f64)>| range.map(|(low, high)| [number(low), number(high)]);
@@ -46,7 +46,7 @@ pub fn main(args: Args) -> Result {
             "variables": n,
             "couplings": problem.couplings(),
             "density": problem.density(),
-            "degree": {"min": degrees.0, "mean": mean, "max": degrees.1},
+            "degree": {"min": number(degrees.0), "mean": mean, "max": number(degrees.1)},
             "linear": pair(linear),
             "coupling": pair(couplings),
             "offset": number(problem.offset()),

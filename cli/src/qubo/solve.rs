@@ -2,10 +2,12 @@
 
 use super::input::Input;
 use super::solving::Solving;
-use crate::failure::Result;
+use crate::failure::{Result, usage};
 use crate::output;
-use qorus::qubo::{Outcome, Sense, SolveParams};
+use qorus::memory::save::SaveFile;
+use qorus::qubo::{Method, Outcome, Sense, SolveParams, write_qasm};
 use serde_json::{Value, json};
+use std::path::PathBuf;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -14,11 +16,17 @@ pub struct Args {
     /// Stop at a value as good as this, in the file's own sense
     #[arg(long, value_name = "E", allow_negative_numbers = true)]
     target: Option<f64>,
+    /// Write the QAOA circuit with the angles found as OpenQASM 3; with --solver qaoa
+    #[arg(long, value_name = "FILE.qasm")]
+    qasm: Option<PathBuf>,
     #[command(flatten)]
     solving: Solving,
 }
 
 pub fn main(args: Args) -> Result {
+    if args.qasm.is_some() && args.solving.solver != Method::Qaoa {
+        return usage("--qasm writes the circuit of --solver qaoa: add that");
+    }
     let instance = args.input.read()?;
     let problem = instance.problem()?;
     if let Some(note) = problem.note() {
@@ -27,6 +35,12 @@ pub fn main(args: Args) -> Result {
     let initial_states = instance.start.clone().unwrap_or_default();
     let params = SolveParams { target_energy: args.target, initial_states, ..args.solving.params() };
     let (mut solver, outcome) = args.solving.run(&problem, &params)?;
+    if let Some(path) = &args.qasm {
+        let (gammas, betas) = solver.angles();
+        let mut file = SaveFile::create(path)?;
+        write_qasm(&problem, gammas, betas, &mut file)?;
+        file.commit()?;
+    }
     let Some(best) = solver.sample(0) else {
         return crate::failure::run("the run ended without a sample");
     };

@@ -36,7 +36,7 @@ impl Weights {
         let parts = |w: f64| if whole(w * per_one) { (w * per_one).round() } else { (w * per_one).ceil() };
         let sum: f64 = weights.iter().map(|&w| parts(w)).sum();
         let limit = (limit * per_one + 1e-9 * (limit * per_one).max(1.0)).floor().min(sum);
-        if sum >= super::super::format::EXACT {
+        if sum >= crate::qubo::format::EXACT {
             fail!(InvalidArgument, "the weights sum to {sum} parts of 1/{per_one}: give coarser or smaller ones");
         }
         let mut list = try_vec(weights.len(), "weights")?;
