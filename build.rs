@@ -14,7 +14,7 @@ mod capi {
     use std::path::Path;
 
     /// The files of the ABI, in the order of the header.
-    const SOURCES: [&str; 19] = [
+    const SOURCES: [&str; 20] = [
         "ffi/error",
         "ffi/version",
         "ffi/types",
@@ -34,6 +34,7 @@ mod capi {
         "ffi/builder",
         "ffi/forward",
         "ffi/train/mod",
+        "ffi/qubo/mod",
     ];
 
     pub fn build() {

@@ -137,6 +137,37 @@ fn a_transformer_learns_a_text_and_no_step_allocates() {
     assert_eq!(model.unwrap().graph.vocab(), 256);
 }
 
+#[cfg(feature = "qubo")]
+#[test]
+fn a_graph_is_cut_cancelled_and_asked_of_a_host_and_no_sweep_allocates() {
+    let dir = c::folder("qubo");
+    let Some(program) = c::compile(&dir, "examples/c/qubo.c", &[]) else { return };
+    let mut command = Command::new("gcc");
+    command.args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-O1", "-shared", "-fPIC"]);
+    c::run(command.arg(c::root("tests/c/count_malloc.c")).arg("-o").arg(dir.join("count.so")).arg("-ldl"));
+    let run = |args: &[&str]| {
+        let counted = dir.join("counted");
+        let _ = std::fs::remove_file(&counted);
+        let mut command = c::command(&dir, &program);
+        command.env("LD_PRELOAD", dir.join("count.so")).env("COUNT_MALLOC", &counted);
+        let text = c::run(command.args(args));
+        (text, std::fs::read_to_string(&counted).unwrap().trim().parse::<u64>().unwrap())
+    };
+    let ((short, few), (long, many)) = (run(&["10", "2"]), run(&["2000", "20"]));
+    assert!(few > 20, "the counter counts nothing");
+    assert_eq!(few, many, "more sweeps allocated");
+    let cut = |text: &str| -> f64 {
+        let line = text.lines().find_map(|line| line.strip_prefix("cut ")).unwrap_or_else(|| panic!("{text}"));
+        line.split(' ').next().unwrap().parse().unwrap()
+    };
+    assert!(
+        long.contains("256 vertices, 512 edges") && cut(&long) >= cut(&short) && cut(&long) > 100.0,
+        "{short}{long}"
+    );
+    assert!(run(&["--cancel"]).0.contains("cancelled"));
+    assert!(run(&["--host"]).0.contains("by host"));
+}
+
 #[test]
 fn the_cpp_example_generates_the_same() {
     let dir = c::folder("cpp");

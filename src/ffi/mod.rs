@@ -26,6 +26,8 @@ pub mod forward;
 pub mod generate;
 pub mod model;
 pub mod ops;
+#[cfg(feature = "qubo")]
+pub mod qubo;
 pub mod runtime;
 pub mod sampler;
 pub mod tensor;

@@ -11,6 +11,8 @@ mod elite;
 mod enumerate;
 mod fix;
 mod flock;
+pub mod form;
+pub mod format;
 mod heat;
 mod host;
 mod ising;

@@ -1664,6 +1664,180 @@ static void test_trainer(void) {
 #endif
 
 /* A mapped file that grows under its model is noticed; one that was copied may change. */
+#ifdef Q_ENABLE_QUBO
+static int32_t stop_at_once(const q_qubo_progress *progress, void *user) {
+    q_qubo_solver *solver = user;
+    TRUE(progress->size == sizeof *progress && progress->seconds >= 0);
+    /* The solver is in use by the call that calls back. */
+    IS(Q_ERR_STATE, q_qubo_solver_run(solver, NULL, NULL, NULL, 0));
+    return 1;
+}
+
+static int32_t no_answer(uint8_t *x, size_t n, double timeout, void *user) {
+    TRUE(x != NULL && n == 3 && timeout > 0);
+    (*(int *)user)++;
+    return 7;
+}
+
+static void test_qubo_problem(void) {
+    const uint32_t i[3] = {0, 1, 2}, j[3] = {1, 1, 0}, far[1] = {3};
+    const double v[3] = {2, -3, 1.5}, bad[1] = {NAN};
+    const int64_t w[3] = {2, -3, 1};
+    const int32_t dense[4] = {1, -2, 0, 3};
+    const uint8_t x[3] = {1, 1, 0};
+    double energy = 0;
+    q_qubo *qubo = NULL;
+    q_qubo_info info;
+    NO(q_qubo_create(3, NULL, j, v, 3, 0, 0, &qubo));
+    NO(q_qubo_create(3, i, NULL, v, 3, 0, 0, &qubo));
+    NO(q_qubo_create(3, i, j, NULL, 3, 0, 0, &qubo));
+    NO(q_qubo_create(3, i, j, v, 3, 0, 0, NULL));
+    NO(q_qubo_create(3, i, j, v, 3, 0, 2, &qubo));
+    NO(q_qubo_create(3, far, i, v, 1, 0, 0, &qubo));
+    NO(q_qubo_create(3, i, j, v, SIZE_MAX / 2, 0, 0, &qubo));
+    IS(Q_ERR_NOT_FINITE, q_qubo_create(3, i, j, bad, 1, 0, 0, &qubo));
+    IS(Q_ERR_NOT_FINITE, q_qubo_create(3, i, j, v, 3, HUGE_VAL, 0, &qubo));
+    NO(q_qubo_create_int(3, i, j, NULL, 3, 0, 0, &qubo));
+    NO(q_qubo_create_int(3, i, j, w, 3, 0, 0, NULL));
+    NO(q_qubo_create_dense(2, NULL, Q_TYPE_I32, 0, 0, &qubo));
+    NO(q_qubo_create_dense(2, dense, Q_TYPE_Q4_K, 0, 0, &qubo));
+    NO(q_qubo_create_dense(2, dense, Q_TYPE_I32, 0, 9, &qubo));
+    NO(q_qubo_create_dense(2, dense, Q_TYPE_I32, 0, 0, NULL));
+    NO(q_qubo_create_dense(UINT32_MAX, dense, Q_TYPE_I32, 0, 0, &qubo));
+    NO(q_qubo_create_ising(3, v, NULL, j, v, 3, 0, 0, &qubo));
+    NO(q_qubo_create_ising(3, v, far, i, v, 1, 0, 0, &qubo));
+    NO(q_qubo_load(NULL, 3, 0, &qubo));
+    NO(q_qubo_load("x", 1, 0, NULL));
+    NO(q_qubo_load("x", 1, 8, &qubo));
+    IS(Q_ERR_NOT_FOUND, q_qubo_load("nothing", 7, 0, &qubo));
+    NO(q_qubo_load(path, strlen(path), Q_QUBO_FORMAT_GUESS, &qubo));
+    IS(Q_ERR_FORMAT, q_qubo_load(path, strlen(path), Q_QUBO_FORMAT_GSET, &qubo));
+    TRUE(qubo == NULL);
+    q_qubo_free(NULL);
+
+    OK(q_qubo_create_dense(2, dense, Q_TYPE_I32, 1, Q_QUBO_MINIMIZE, &qubo));
+    OK(q_qubo_energy(qubo, x, 2, &energy));
+    TRUE(energy == 3);
+    q_qubo_free(qubo);
+    OK(q_qubo_create_ising(3, NULL, i, j, v, 1, 0, Q_QUBO_MINIMIZE, &qubo));
+    OK(q_qubo_energy(qubo, x, 3, &energy));
+    TRUE(energy == 2);
+    q_qubo_free(qubo);
+    OK(q_qubo_create(0, NULL, NULL, NULL, 0, 4, 0, &qubo));
+    OK(q_qubo_energy(qubo, NULL, 0, &energy));
+    TRUE(energy == 4);
+    q_qubo_free(qubo);
+    OK(q_qubo_create(3, i, j, v, 3, 0.5, Q_QUBO_MAXIMIZE, &qubo));
+    NO(q_qubo_describe(NULL, &info, sizeof info));
+    NO(q_qubo_describe(qubo, NULL, sizeof info));
+    IS(Q_ERR_ABI, q_qubo_describe(qubo, &info, 3));
+    OK(q_qubo_describe(qubo, &info, sizeof info));
+    TRUE(info.variables == 3 && info.couplings == 2 && info.exact == 0 && info.sense == Q_QUBO_MAXIMIZE);
+    NO(q_qubo_energy(qubo, NULL, 3, &energy));
+    NO(q_qubo_energy(qubo, x, 3, NULL));
+    NO(q_qubo_energy((q_qubo *)junk, x, 3, &energy));
+    IS(Q_ERR_SHAPE, q_qubo_energy(qubo, x, 2, &energy));
+    q_qubo_free(qubo);
+}
+
+static void test_qubo_solver(void) {
+    const uint32_t i[3] = {0, 1, 2}, j[3] = {1, 1, 0};
+    const int64_t w[3] = {2, -3, 1};
+    const uint8_t states[3] = {0, 1, 2};
+    const double betas[2] = {1, -1};
+    int asked = 0;
+    uint32_t n = 9;
+    uint8_t x[3];
+    size_t needed = 0;
+    double energy = 0;
+    uint64_t count = 0;
+    q_plan plan, memory;
+    q_qubo *qubo = NULL;
+    q_qubo_solver *solver = NULL;
+    q_qubo_params p;
+    q_qubo_result result;
+    OK(q_qubo_create_int(3, i, j, w, 3, 0, Q_QUBO_MINIMIZE, &qubo));
+    NO(q_qubo_params_init(NULL, sizeof p));
+    IS(Q_ERR_ABI, q_qubo_params_init(&p, 0));
+#define BAD(code, change)                                       \
+    do {                                                        \
+        OK(q_qubo_params_init(&p, sizeof p));                   \
+        change;                                                 \
+        IS(code, q_qubo_solver_create(qubo, &p, &solver));      \
+        IS(code, q_qubo_plan(qubo, &p, &plan, sizeof plan));    \
+    } while (0)
+    BAD(Q_ERR_ABI, p.size = 0);
+    BAD(Q_ERR_ABI, p.reserved = 1);
+    BAD(Q_ERR_INVALID_ARGUMENT, p.method = 11);
+    BAD(Q_ERR_INVALID_ARGUMENT, p.schedule = 3);
+    BAD(Q_ERR_INVALID_ARGUMENT, p.num_reads = (uint64_t)-1);
+    BAD(Q_ERR_INVALID_ARGUMENT, p.num_sweeps = (uint64_t)-5);
+    BAD(Q_ERR_INVALID_ARGUMENT, p.beta_first = 2; p.beta_last = 1);
+    BAD(Q_ERR_INVALID_ARGUMENT, p.schedule = Q_QUBO_CUSTOM);
+    BAD(Q_ERR_INVALID_ARGUMENT, p.schedule = Q_QUBO_CUSTOM; p.betas = betas; p.n_betas = 2);
+    BAD(Q_ERR_INVALID_ARGUMENT, p.n_betas = 2);
+    BAD(Q_ERR_INVALID_ARGUMENT, p.states = states; p.n_states = 1);
+    BAD(Q_ERR_INVALID_ARGUMENT, p.n_states = 1);
+    BAD(Q_ERR_INVALID_ARGUMENT, p.max_samples = 0);
+    BAD(Q_ERR_INVALID_ARGUMENT, p.threads = 100000);
+    BAD(Q_ERR_INVALID_ARGUMENT, p.isa = 77);
+    OK(q_qubo_params_init(&p, sizeof p));
+    NO(q_qubo_plan(NULL, &p, &plan, sizeof plan));
+    NO(q_qubo_plan(qubo, &p, NULL, sizeof plan));
+    OK(q_qubo_plan(qubo, &p, &plan, sizeof plan));
+    p.budget = plan.total - 1;
+    IS(Q_ERR_BUDGET, q_qubo_solver_create(qubo, &p, &solver));
+    NO(q_qubo_solver_create(NULL, &p, &solver));
+    NO(q_qubo_solver_create(qubo, &p, NULL));
+    NO(q_qubo_solver_create((q_qubo *)model, &p, &solver));
+    TRUE(solver == NULL);
+    p.budget = plan.total;
+    OK(q_qubo_solver_create(qubo, &p, &solver));
+    NO(q_qubo_solver_memory(NULL, &memory, sizeof memory));
+    NO(q_qubo_solver_memory(solver, NULL, sizeof memory));
+    OK(q_qubo_solver_memory(solver, &memory, sizeof memory));
+    TRUE(memory.total == plan.total);
+    NO(q_qubo_solver_samples(NULL, &n));
+    NO(q_qubo_solver_samples(solver, NULL));
+    OK(q_qubo_solver_samples(solver, &n));
+    TRUE(n == 0);
+    NO(q_qubo_solver_sample(solver, 0, x, 3, NULL, NULL, NULL));
+    NO(q_qubo_solver_run(NULL, NULL, NULL, &result, sizeof result));
+    IS(Q_ERR_ABI, q_qubo_solver_run(solver, NULL, NULL, &result, 1));
+    OK(q_qubo_solver_run(solver, NULL, NULL, NULL, 0));
+    OK(q_qubo_solver_run(solver, NULL, NULL, &result, sizeof result));
+    TRUE(result.best == -3 && result.method != NULL);
+    NO(q_qubo_solver_sample(NULL, 0, x, 3, NULL, NULL, NULL));
+    NO(q_qubo_solver_sample(solver, 1000, x, 3, NULL, NULL, NULL));
+    NO(q_qubo_solver_sample(solver, 0, NULL, 3, NULL, NULL, NULL));
+    IS(Q_ERR_BUFFER_TOO_SMALL, q_qubo_solver_sample(solver, 0, x, 2, &needed, NULL, NULL));
+    TRUE(needed == 3);
+    OK(q_qubo_solver_sample(solver, 0, x, 3, NULL, &energy, &count));
+    TRUE(energy == -3 && count > 0 && x[1] == 1 && x[0] == 0);
+    NO(q_qubo_solver_cancel(NULL));
+    NO(q_qubo_solver_cancel((q_qubo_solver *)junk));
+    /* Cancelled before it begins, it still has an answer. */
+    OK(q_qubo_solver_cancel(solver));
+    OK(q_qubo_solver_run(solver, NULL, NULL, &result, sizeof result));
+    OK(q_qubo_solver_run(solver, stop_at_once, solver, &result, sizeof result));
+    q_qubo_solver_free(solver);
+
+    OK(q_qubo_params_init(&p, sizeof p));
+    p.method = Q_QUBO_HOST;
+    OK(q_qubo_solver_create(qubo, &p, &solver));
+    q_qubo_free(qubo);
+    NO(q_qubo_solver_register(NULL, no_answer, &asked));
+    OK(q_qubo_solver_register(solver, no_answer, &asked));
+    OK(q_qubo_solver_run(solver, NULL, NULL, &result, sizeof result));
+    TRUE(asked == 1 && result.best == -3);
+    OK(q_qubo_solver_register(solver, NULL, NULL));
+    OK(q_qubo_solver_run(solver, NULL, NULL, &result, sizeof result));
+    TRUE(result.best == -3);
+    q_qubo_solver_free(solver);
+    q_qubo_solver_free(NULL);
+}
+#endif
+
 static void test_file_changed(void) {
     char name[1024];
     size_t n;
@@ -1771,6 +1945,10 @@ int main(int argc, char **argv) {
     test_clip();
     test_optimizer();
     test_trainer();
+#endif
+#ifdef Q_ENABLE_QUBO
+    test_qubo_problem();
+    test_qubo_solver();
 #endif
     test_file_changed();
     test_order();

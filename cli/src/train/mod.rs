@@ -1,7 +1,7 @@
 //! `qorus train`: a run as a file describes it, with its log, curve, checkpoints, and the model at the end.
 
 pub mod config;
-mod curve;
+pub mod curve;
 mod folder;
 mod held;
 mod table;
