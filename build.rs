@@ -24,6 +24,7 @@ mod capi {
         "ffi/chat",
         "ffi/context",
         "ffi/batch",
+        "ffi/adapter",
         "ffi/sampler",
         "ffi/generate",
         "ffi/arena",

@@ -714,7 +714,42 @@ typedef enum q_train_end q_train_end;
 typedef uint32_t q_train_end;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
+
+/**
+ * How an adapter changes its matrices.
+ */
+enum q_adapter_kind
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * W + alpha / rank * B A
+     */
+    Q_ADAPTER_LORA = 0,
+    /**
+     * W + alpha / sqrt(rank) * B A
+     */
+    Q_ADAPTER_RSLORA = 1,
+    /**
+     * As Q_ADAPTER_LORA, each row brought to a length of its own.
+     */
+    Q_ADAPTER_DORA = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum q_adapter_kind q_adapter_kind;
+#else
+typedef uint32_t q_adapter_kind;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
 #endif
+
+/**
+ * An adapter (LoRA, rsLoRA or DoRA) in its places on a model: immutable, on any number of contexts of that model at once, each with its
+ * own weight.
+ */
+typedef struct q_adapter q_adapter;
 
 /**
  * Memory of a fixed budget. One call at a time.
@@ -944,6 +979,14 @@ typedef struct {
      * Bytes the plan may come to, mapped weights not counted; 0: no limit.
      */
     uint64_t budget;
+    /**
+     * The most adapters that are on it at once (0).
+     */
+    uint32_t adapters;
+    /**
+     * The greatest rank of an adapter that is put on it, or of one that its trainer publishes (0): see q_adapter_get_info.
+     */
+    uint32_t adapter_rank;
 } q_context_params;
 
 /**
@@ -1069,6 +1112,24 @@ typedef struct {
      */
     q_text content;
 } q_message;
+
+/**
+ * Facts of an adapter.
+ */
+typedef struct {
+    /**
+     * Bytes of this struct that were filled.
+     */
+    uint32_t size;
+    /**
+     * The greatest rank of its pairs: what q_context_params.adapter_rank must reach.
+     */
+    uint32_t rank;
+    /**
+     * Bytes that it takes in memory, or would.
+     */
+    uint64_t bytes;
+} q_adapter_info;
 
 /**
  * How tokens are chosen: penalty, top-k, top-p, min-p, temperature, in this order. Fill it with q_sampler_params_init
@@ -1879,6 +1940,36 @@ typedef struct {
      * Handed to `trained`.
      */
     void *user;
+    /**
+     * The rank of an adapter to train; 0 (the default): none. With one, tensors themselves are trained only where `trained` says so.
+     */
+    uint32_t adapter_rank;
+    /**
+     * A q_adapter_kind (Q_ADAPTER_LORA).
+     */
+    uint32_t adapter_kind;
+    /**
+     * The numerator of the adapter's scale; 0: twice the rank.
+     */
+    float adapter_alpha;
+    /**
+     * The probability that an element of the adapter's inputs is dropped, from 0 (the default) to below 1.
+     */
+    float adapter_dropout;
+    /**
+     * What the adapter is on, NUL-terminated words with commas between: q, k, v, o, gate, up, down, experts, shared, head; NULL: all but
+     * the head. Copied.
+     */
+    const char *adapter_targets;
+    /**
+     * 1: the products of frozen blocks round what goes in to 8 bits on the way forward, as inference does; faster, and the way back is
+     * that of exact products (0).
+     */
+    uint32_t eight_bit;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
 } q_trainer_params;
 #endif
 
@@ -2321,6 +2412,48 @@ q_error_code q_batch_clear(q_batch *batch);
  * Frees a batch; NULL is nothing.
  */
 void q_batch_free(q_batch *batch);
+
+/**
+ * Loads the adapter at `path` (`len` bytes), a GGUF file, or where the library was built with it a folder of PEFT, for `model`. Free it with
+ * q_adapter_free; it keeps the model alive.
+ *
+ * `any_base`: 0 refuses an adapter that says it was made for another base of the same shape, which takes reading all of the model
+ * once; 1 takes it.
+ * Errors: Q_ERR_NOT_FOUND; Q_ERR_FORMAT; Q_ERR_SHAPE when it is for another model; Q_ERR_STATE when it was made for another base;
+ * Q_ERR_UNSUPPORTED; Q_ERR_BUDGET; Q_ERR_OUT_OF_MEMORY.
+ */
+q_error_code q_adapter_load(const q_model *model,
+                            const char *path,
+                            size_t len,
+                            uint32_t any_base,
+                            q_adapter **out);
+
+/**
+ * Facts of an adapter, of which `size` bytes are filled: sizeof(q_adapter_info).
+ */
+q_error_code q_adapter_get_info(const q_adapter *adapter, q_adapter_info *info, size_t size);
+
+/**
+ * Puts an adapter on a context, or gives one that is on it another weight: 1 for all of it, 0 for nothing, anything between and
+ * beyond. Nothing is loaded or allocated; the context's sequences become empty. The adapter may be freed before the context.
+ *
+ * Errors: Q_ERR_STATE when the context was made for fewer adapters or a smaller rank; Q_ERR_INVALID_ARGUMENT for an adapter of another
+ * model and for a weight that is not finite.
+ */
+q_error_code q_adapter_attach(const q_adapter *adapter,
+                              q_context *context,
+                              float weight);
+
+/**
+ * Takes an adapter off a context, whose sequences become empty. Errors: Q_ERR_INVALID_ARGUMENT when it is not on it.
+ */
+q_error_code q_adapter_detach(const q_adapter *adapter,
+                              q_context *context);
+
+/**
+ * Frees an adapter; NULL is nothing. Contexts that it is on keep it until it is taken off them.
+ */
+void q_adapter_free(q_adapter *adapter);
 
 /**
  * Fills `params` with defaults. `size` is sizeof(q_sampler_params).
@@ -3173,6 +3306,14 @@ q_error_code q_trainer_export(q_trainer *trainer,
                               const char *path,
                               size_t len,
                               uint32_t type);
+
+/**
+ * Writes the adapter that is trained to `path` (`len` bytes) as a GGUF file that q_adapter_load and other programs read, with the hash of
+ * its base. Errors: Q_ERR_STATE when none is trained; Q_ERR_IO.
+ */
+q_error_code q_trainer_export_adapter(q_trainer *trainer,
+                                      const char *path,
+                                      size_t len);
 
 /**
  * The bytes that the trainer and its model have reserved, by class. `size` is sizeof(q_plan).

@@ -106,6 +106,23 @@ fn a_network_learns_from_a_table() {
 
 #[cfg(feature = "train")]
 #[test]
+fn an_adapter_is_trained_and_changed_between_calls() {
+    let dir = c::folder("finetune");
+    let Some(program) = c::compile(&dir, "examples/c/finetune.c", &[]) else { return };
+    let saved = dir.join("adapter.gguf");
+    let mut command = c::command(&dir, &program);
+    let text = c::run(command.arg(c::root(MODEL)).arg("the quick brown fox").arg("40").arg(&saved));
+    let line = |begin: &str| text.lines().filter(|line| line.starts_with(begin)).collect::<Vec<_>>();
+    let loss = |step: &str| line(step)[0].split("loss ").nth(1).unwrap().parse::<f64>().unwrap();
+    assert!(loss("step 40") < 0.2 * loss("step 1:"), "{text}");
+    let without = line("without:");
+    assert!(without.len() == 2 && without[0] == without[1], "{text}");
+    assert_ne!(line("all:")[0].split_once(':').unwrap().1, without[0].split_once(':').unwrap().1, "{text}");
+    assert!(saved.exists() && text.contains("rank 8"), "{text}");
+}
+
+#[cfg(feature = "train")]
+#[test]
 fn a_transformer_learns_a_text_and_no_step_allocates() {
     let dir = c::folder("train-text");
     let Some(program) = c::compile(&dir, "examples/c/train_text.c", &[]) else { return };

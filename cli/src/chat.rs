@@ -6,6 +6,7 @@
 use crate::args::{self, Ahead, Bf16, Kv, Model, Sampling, Threads};
 use crate::failure::{Failure, Result, run};
 use crate::interrupt::{Also, Interrupt};
+use crate::lora::Lora;
 use crate::run::prompt;
 use crate::sink::Sink;
 use qorus::Code;
@@ -21,6 +22,8 @@ pub struct Args {
     model: Model,
     #[command(flatten)]
     sampling: Sampling,
+    #[command(flatten)]
+    lora: Lora,
     #[command(flatten)]
     threads: Threads,
     #[command(flatten)]
@@ -69,7 +72,9 @@ pub fn main(args: Args) -> Result {
     let chat = template(model.tokenizer()?, args.template.as_deref())?;
     let (n_ctx, n_outputs) = (args.ctx.unwrap_or(0), args.ahead.outputs());
     let params_ctx = ContextParams { n_ctx, n_outputs, kv: args.kv.ty, ..ContextParams::default() };
-    let ctx = Context::new(&model, &params_ctx)?;
+    let adapters = args.lora.load(&model)?;
+    let mut ctx = Context::new(&model, &adapters.room(params_ctx))?;
+    adapters.attach(&mut ctx)?;
     let mut generate = Generate::new(&model, params, &[])?;
     generate.lookup = args.ahead.lookup;
     let draft = args.ahead.draft(&ctx)?;

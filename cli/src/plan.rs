@@ -2,6 +2,7 @@
 
 use crate::args;
 use crate::failure::Result;
+use crate::lora::Lora;
 use crate::output::{self, mib};
 use crate::train::config::Activations;
 use qorus::adapter::Kind;
@@ -50,6 +51,8 @@ pub struct Args {
     /// What is kept of a forward pass for the way back
     #[arg(long, requires = "train", value_name = "HOW", default_value = "f32")]
     activations: Activations,
+    #[command(flatten)]
+    lora: Lora,
     #[command(flatten)]
     kv: args::Kv,
     #[command(flatten)]
@@ -106,19 +109,22 @@ fn describe(f: &Fitted) -> String {
 pub fn main(args: Args) -> Result {
     let gguf = Gguf::open(&args.model)?;
     let graph = Graph::from_gguf(&gguf)?;
+    let adapters = args.lora.need(&gguf, &graph)?;
     let params = ContextParams {
         n_ctx: args.ctx.unwrap_or(0),
         n_batch: args.batch.unwrap_or(ContextParams::default().n_batch),
         n_seqs: args.seqs,
         n_outputs: args.seqs.max(args.lookup + 1),
         kv: args.kv.ty,
+        adapters: args.lora.files.len(),
+        rank: adapters.rank,
         ..ContextParams::default()
     };
     let threads = match args.threads.get() {
         0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
         n => n,
     };
-    let plan = plan(&gguf, &graph, &params, threads)?;
+    let plan = Plan { adapters: adapters.bytes, ..plan(&gguf, &graph, &params, threads)? };
     let fitted = args.train.as_ref().map(|_| training(&args, &gguf, &graph, plan, threads)).transpose()?;
     let plan = fitted.as_ref().map_or(plan, |fitted| fitted.plan);
     let totals = [("total", plan.total()), ("total_without_mapped", plan.total_without_mapped())];

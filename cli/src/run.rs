@@ -4,6 +4,7 @@ use crate::allocations;
 use crate::args::{self, Ahead, Bf16, Kv, Model, Sampling, Threads};
 use crate::failure::{Result, run};
 use crate::interrupt::{Also, Interrupt};
+use crate::lora::Lora;
 use crate::output;
 use crate::sink::Sink;
 use qorus::Code;
@@ -20,6 +21,8 @@ pub struct Args {
     model: Model,
     #[command(flatten)]
     sampling: Sampling,
+    #[command(flatten)]
+    lora: Lora,
     #[command(flatten)]
     threads: Threads,
     #[command(flatten)]
@@ -59,7 +62,9 @@ pub fn main(args: Args) -> Result {
     let prompt = prompt(model.tokenizer()?, &text, args.special)?;
     let (n_ctx, n_outputs) = (args.ctx.unwrap_or(0), args.ahead.outputs());
     let params_ctx = ContextParams { n_ctx, n_outputs, kv: args.kv.ty, ..ContextParams::default() };
-    let mut ctx = Context::new(&model, &params_ctx)?;
+    let adapters = args.lora.load(&model)?;
+    let mut ctx = Context::new(&model, &adapters.room(params_ctx))?;
+    adapters.attach(&mut ctx)?;
     let n_ctx = ctx.params().n_ctx;
     if prompt.len() > n_ctx {
         return run(format_args!(

@@ -16,6 +16,7 @@ mod boundary;
 mod handle;
 mod params;
 
+pub mod adapter;
 pub mod arena;
 pub mod batch;
 pub mod builder;

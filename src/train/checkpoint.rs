@@ -90,6 +90,8 @@ pub fn load(path: &Path, trainer: &mut Trainer) -> Result<State> {
         ("method", "is of another optimizer"),
         ("products", "rounds the factors of products otherwise"),
         ("rounded", "keeps what the way back needs otherwise, in f32 or bf16"),
+        ("eight", "rounds what goes into frozen products otherwise"),
+        ("adapter", "trains another adapter"),
         ("values", "has other values"),
         ("state", "has another optimizer's state"),
     ] {
@@ -131,6 +133,9 @@ fn header(trainer: &Trainer, state: &State) -> Value {
     }
     let method = format!("{:?}", optimizer.method());
     let method = method.split(['(', '{', ' ']).next().unwrap_or_default();
+    // Keys that were not always there are null where nothing is asked for.
+    let adapter = trainer.params().adapter.as_ref().map(|adapter| format!("{adapter:?}"));
+    let eight = trainer.params().eight.then_some(true);
     // Numbers that may be infinite, and must come back to the bit, as bits.
     let plateau = state.plateau.map(|p| [p.factor.to_bits(), p.best.to_bits(), p.waited.into()]);
     let best = state.best.map(|(loss, waited)| [loss.to_bits(), waited.into()]);
@@ -143,6 +148,8 @@ fn header(trainer: &Trainer, state: &State) -> Value {
         "isa": trainer.model().runtime.kernels.isa().name(),
         "products": format!("{:?}", trainer.model().runtime.kernels.products()),
         "rounded": trainer.params.keep == Keep::Bf16,
+        "eight": eight,
+        "adapter": adapter,
         "step": state.step,
         "position": [state.position.epoch, state.position.unit, state.position.offset],
         "data": state.data,

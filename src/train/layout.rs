@@ -67,7 +67,8 @@ impl Layout {
             .take::<f32>(rows.saturating_mul(width))
             .take::<f32>(slice.saturating_mul(out))
             .take::<f32>(slice.saturating_mul(params.objective.gradient_width(out)))
-            .take::<f32>(head_cache);
+            .take::<f32>(head_cache)
+            .take::<i32>(rows);
         let pass = graph
             .train_need(sizes(rows), end, stop.min(end), false)
             .sub(sequence_train_need(head, sizes(slice), width))

@@ -1439,6 +1439,113 @@ static int32_t nothing(const char *name, size_t len, void *user) {
     return 0;
 }
 
+static void test_adapter(void) {
+    char file[1024], notes[1024];
+    size_t len;
+    q_context_params cp;
+    q_trainer_params p;
+    q_context *c = NULL, *small = NULL, *theirs = NULL;
+    q_trainer *trainer = NULL;
+    q_adapter *a = NULL, *b = NULL;
+    q_adapter_info info;
+    q_model *other = NULL;
+    FILE *f;
+    snprintf(file, sizeof file, "%s/misuse-adapter.gguf", folder);
+    len = strlen(file);
+    OK(q_context_params_init(&cp, sizeof cp));
+    cp.n_ctx = 8;
+    OK(q_context_create(model, &cp, &small));
+    cp.adapters = 1;
+    cp.adapter_rank = 4;
+    OK(q_context_create(model, &cp, &c));
+    OK(q_trainer_params_init(&p, sizeof p));
+    p.max_rows = 8;
+    p.adapter_rank = 4;
+    p.adapter_kind = 3;
+    NO(q_trainer_create(c, &p, &trainer));
+    p.adapter_kind = Q_ADAPTER_DORA;
+    p.adapter_targets = "q,nose";
+    NO(q_trainer_create(c, &p, &trainer));
+    p.adapter_targets = "\xff";
+    NO(q_trainer_create(c, &p, &trainer));
+    p.adapter_targets = "experts";
+    NO(q_trainer_create(c, &p, &trainer));
+    p.adapter_targets = "q, v";
+    p.adapter_alpha = NAN;
+    NO(q_trainer_create(c, &p, &trainer));
+    p.adapter_alpha = 0;
+    p.adapter_dropout = 1;
+    NO(q_trainer_create(c, &p, &trainer));
+    p.adapter_dropout = 0.1f;
+    p.eight_bit = 2;
+    NO(q_trainer_create(c, &p, &trainer));
+    p.eight_bit = 1;
+    p.reserved = 1;
+    NO(q_trainer_create(c, &p, &trainer));
+    p.reserved = 0;
+    OK(q_trainer_create(small, &p, &trainer));
+    IS(Q_ERR_STATE, q_trainer_publish(trainer, small)); /* made for no rank */
+    q_trainer_free(trainer);
+    trainer = NULL;
+    OK(q_trainer_create(c, &p, &trainer));
+    OK(q_trainer_publish(trainer, c));
+    NO(q_trainer_export_adapter(NULL, file, len));
+    NO(q_trainer_export_adapter(trainer, NULL, len));
+    IS(Q_ERR_IO, q_trainer_export_adapter(trainer, "/no/such/folder/x", 17));
+    OK(q_trainer_export_adapter(trainer, file, len));
+    q_trainer_free(trainer);
+
+    NO(q_adapter_load(NULL, file, len, 0, &a));
+    NO(q_adapter_load(model, NULL, len, 0, &a));
+    NO(q_adapter_load(model, file, len, 0, NULL));
+    NO(q_adapter_load(model, file, len, 2, &a));
+    NO(q_adapter_load((q_model *)c, file, len, 0, &a));
+    IS(Q_ERR_NOT_FOUND, q_adapter_load(model, file, len - 1, 0, &a));
+    IS(Q_ERR_FORMAT, q_adapter_load(model, path, strlen(path), 0, &a)); /* a model, and no adapter */
+    snprintf(notes, sizeof notes, "%s/misuse-notes", folder);
+    f = fopen(notes, "wb");
+    if (f) {
+        fputs("no adapter", f);
+        fclose(f);
+    }
+    IS(Q_ERR_FORMAT, q_adapter_load(model, notes, strlen(notes), 0, &a));
+    TRUE(a == NULL);
+    OK(q_adapter_load(model, file, len, 0, &a));
+    OK(q_adapter_load(model, file, len, 1, &b));
+    NO(q_adapter_get_info(NULL, &info, sizeof info));
+    NO(q_adapter_get_info(a, NULL, sizeof info));
+    IS(Q_ERR_ABI, q_adapter_get_info(a, &info, 3));
+    OK(q_adapter_get_info(a, &info, sizeof info));
+    TRUE(info.rank == 4 && info.bytes > 0);
+    NO(q_adapter_attach(NULL, c, 1));
+    NO(q_adapter_attach(a, NULL, 1));
+    NO(q_adapter_attach((q_adapter *)c, c, 1));
+    NO(q_adapter_attach(a, c, NAN));
+    NO(q_adapter_attach(a, c, INFINITY));
+    IS(Q_ERR_STATE, q_adapter_attach(a, small, 1));
+    NO(q_adapter_detach(a, c));
+    OK(q_adapter_attach(a, c, 0.5f));
+    OK(q_adapter_attach(a, c, 1));
+    IS(Q_ERR_STATE, q_adapter_attach(b, c, 1)); /* room for one */
+    NO(q_adapter_detach(b, c));
+    NO(q_adapter_detach(NULL, c));
+    NO(q_adapter_detach(a, NULL));
+    OK(q_model_load(runtime, other_path, strlen(other_path), NULL, &other));
+    OK(q_context_create(other, &cp, &theirs));
+    NO(q_adapter_attach(a, theirs, 1));
+    TRUE(q_adapter_load(other, file, len, 1, &b) != Q_OK);
+    q_context_free(theirs);
+    q_model_free(other);
+    q_adapter_free(a); /* the context keeps it */
+    OK(q_context_append(c, 0, (const uint32_t[]){5, 6}, 2));
+    q_adapter_free(b);
+    q_adapter_free(NULL);
+    q_context_free(small);
+    q_context_free(c);
+    remove(file);
+    remove(notes);
+}
+
 static void test_trainer(void) {
     static float out[4 * 98], dy[4 * 98];
     int32_t tokens[4] = {5, 6, 7, 8};
@@ -1945,6 +2052,7 @@ int main(int argc, char **argv) {
     test_clip();
     test_optimizer();
     test_trainer();
+    test_adapter();
 #endif
 #ifdef Q_ENABLE_QUBO
     test_qubo_problem();
