@@ -6,6 +6,7 @@
 use crate::args::{self, Ahead, Bf16, Kv, Model, Sampling, Threads};
 use crate::failure::{Failure, Result, run};
 use crate::interrupt::{Also, Interrupt};
+use crate::lora::Lora;
 use crate::run::prompt;
 use crate::sink::Sink;
 use qorus::Code;
@@ -19,6 +20,8 @@ use std::sync::Arc;
 pub struct Args {
     #[command(flatten)]
     model: Model,
+    #[command(flatten)]
+    lora: Lora,
     #[command(flatten)]
     sampling: Sampling,
     #[command(flatten)]
@@ -68,8 +71,10 @@ pub fn main(args: Args) -> Result {
     let model = engine::Model::new(&runtime, args.model.open()?)?;
     let chat = template(model.tokenizer()?, args.template.as_deref())?;
     let (n_ctx, n_outputs) = (args.ctx.unwrap_or(0), args.ahead.outputs());
+    let lora = args.lora.load(&model)?;
     let params_ctx = ContextParams { n_ctx, n_outputs, kv: args.kv.ty, ..ContextParams::default() };
-    let ctx = Context::new(&model, &params_ctx)?;
+    let mut ctx = Context::new(&model, &lora.room(params_ctx))?;
+    lora.attach(&mut ctx)?;
     let mut generate = Generate::new(&model, params, &[])?;
     generate.lookup = args.ahead.lookup;
     let draft = args.ahead.draft(&ctx)?;

@@ -7,6 +7,7 @@
 
 use crate::args::{self, Bf16, Kv, Model, Threads};
 use crate::failure::{Result, run};
+use crate::lora::Lora;
 use crate::output;
 use qorus::engine::{self, Context, ContextParams, Token, sampler};
 use qorus::tokenizer::Encode;
@@ -19,6 +20,8 @@ use std::path::PathBuf;
 pub struct Args {
     #[command(flatten)]
     model: Model,
+    #[command(flatten)]
+    lora: Lora,
     #[command(flatten)]
     threads: Threads,
     #[command(flatten)]
@@ -59,7 +62,9 @@ pub fn main(args: Args) -> Result {
     let short = ids.len() < args.ctx;
     let (n_ctx, first) = if short { (ids.len(), 0) } else { (args.ctx, args.ctx / 2) };
     let params = ContextParams { n_ctx, n_outputs: SLICE.min(n_ctx), kv: args.kv.ty, ..ContextParams::default() };
-    let mut ctx = Context::new(&model, &params)?;
+    let lora = args.lora.load(&model)?;
+    let mut ctx = Context::new(&model, &lora.room(params))?;
+    lora.attach(&mut ctx)?;
     let bos = tokenizer.bos().filter(|_| tokenizer.adds_bos());
     let (mut nll, mut count, chunks) = (0.0, 0, ids.len() / n_ctx);
     let bar = output::progress(chunks);

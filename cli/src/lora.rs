@@ -2,8 +2,11 @@
 
 use crate::failure::Result;
 use qorus::adapter::Adapter;
+use qorus::engine::adapter::LoadedAdapter;
+use qorus::engine::{Context, ContextParams, Model};
 use qorus::gguf::Gguf;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Adapters to put on a model.
 #[derive(clap::Args)]
@@ -25,6 +28,32 @@ impl Lora {
             Ok((adapter, *weight))
         };
         self.files.iter().map(open).collect()
+    }
+
+    /// Puts all of them on a model.
+    pub fn load(&self, model: &Arc<Model>) -> Result<Loaded> {
+        let Some(gguf) = model.gguf.as_deref().filter(|_| !self.files.is_empty()) else {
+            return Ok(Loaded(Vec::new()));
+        };
+        let load = |(adapter, weight): (Adapter, f32)| Ok((LoadedAdapter::new(model, &adapter)?, weight));
+        Ok(Loaded(self.open(gguf)?.into_iter().map(load).collect::<Result<_>>()?))
+    }
+}
+
+/// Adapters on a model, with their weights.
+pub struct Loaded(Vec<(LoadedAdapter, f32)>);
+
+impl Loaded {
+    /// The parameters of a context that has room for them.
+    pub fn room(&self, params: ContextParams) -> ContextParams {
+        let rank = self.0.iter().map(|(adapter, _)| adapter.rank()).max().unwrap_or(0);
+        ContextParams { adapters: self.0.len(), rank, ..params }
+    }
+
+    /// Lets a context run with them.
+    pub fn attach(&self, ctx: &mut Context) -> Result {
+        let set: Vec<(&LoadedAdapter, f32)> = self.0.iter().map(|(adapter, weight)| (adapter, *weight)).collect();
+        Ok(ctx.set_adapters(&set)?)
     }
 }
 

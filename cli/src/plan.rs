@@ -87,7 +87,7 @@ fn training(args: &Args, gguf: &Gguf, graph: &Graph, base: Plan, threads: usize)
 }
 
 /// What was chosen, in a sentence.
-fn describe(f: &Fitted) -> String {
+pub fn describe(f: &Fitted) -> String {
     let (micro, passes) = (f.micro, f.params.passes);
     let branches = if f.params.recompute { "computed again on the way back" } else { "kept" };
     let logits = match f.params.slice {

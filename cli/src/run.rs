@@ -4,6 +4,7 @@ use crate::allocations;
 use crate::args::{self, Ahead, Bf16, Kv, Model, Sampling, Threads};
 use crate::failure::{Result, run};
 use crate::interrupt::{Also, Interrupt};
+use crate::lora::Lora;
 use crate::output;
 use crate::sink::Sink;
 use qorus::Code;
@@ -18,6 +19,8 @@ use std::path::PathBuf;
 pub struct Args {
     #[command(flatten)]
     model: Model,
+    #[command(flatten)]
+    lora: Lora,
     #[command(flatten)]
     sampling: Sampling,
     #[command(flatten)]
@@ -58,8 +61,10 @@ pub fn main(args: Args) -> Result {
     let model = engine::Model::new(&runtime, args.model.open()?)?;
     let prompt = prompt(model.tokenizer()?, &text, args.special)?;
     let (n_ctx, n_outputs) = (args.ctx.unwrap_or(0), args.ahead.outputs());
+    let lora = args.lora.load(&model)?;
     let params_ctx = ContextParams { n_ctx, n_outputs, kv: args.kv.ty, ..ContextParams::default() };
-    let mut ctx = Context::new(&model, &params_ctx)?;
+    let mut ctx = Context::new(&model, &lora.room(params_ctx))?;
+    lora.attach(&mut ctx)?;
     let n_ctx = ctx.params().n_ctx;
     if prompt.len() > n_ctx {
         return run(format_args!(
