@@ -250,6 +250,7 @@ fn tensor_name(gguf: &Gguf, lesson: &Lesson, param: &Param, index: usize) -> Str
     let at = match param {
         Param::Matrix(w) => w.tensor(),
         Param::Vector(v) => lesson.graph.loads.iter().find(|load| load.at == v.start()).unwrap().tensor,
+        Param::Factor(..) => panic!("there is no adapter"),
     };
     let name = gguf.tensor_name(&gguf.tensors()[at]);
     assert!(!name.is_empty(), "parameter {index}");

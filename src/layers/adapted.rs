@@ -109,7 +109,7 @@ impl<'a> Addition<'a> {
     }
 
     fn stream(&self) -> u16 {
-        (STREAMS | self.found.index % STREAMS) as u16
+        (STREAMS + self.found.index % STREAMS) as u16
     }
 
     /// inner = scale a x'
