@@ -11,6 +11,7 @@ mod convert;
 mod embedded;
 mod eval;
 mod failure;
+mod finetune;
 mod inspect;
 mod interrupt;
 mod kernels;
@@ -50,6 +51,8 @@ enum Command {
     Quantize(quantize::Args),
     /// Turn a llama2.c checkpoint or safetensors into a GGUF file.
     Convert(convert::Args),
+    /// Train an adapter for a model from examples; the model stays as it is.
+    Finetune(finetune::Args),
     /// Make adapters part of a model, as a new GGUF file.
     Merge(merge::Args),
     /// Train a model as a file describes it: from nothing, or going on with one.
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
         Command::Eval(args) => eval::main(args),
         Command::Quantize(args) => quantize::main(args),
         Command::Convert(args) => convert::main(args),
+        Command::Finetune(args) => finetune::main(args),
         Command::Merge(args) => merge::main(args),
         Command::Train(args) => train::main(args),
         Command::Predict(args) => predict::main(args),

@@ -92,7 +92,7 @@ fn training(args: &Args, gguf: &Gguf, graph: &Graph, base: Plan, threads: usize)
 }
 
 /// What was chosen, in a sentence.
-fn describe(f: &Fitted) -> String {
+pub fn describe(f: &Fitted) -> String {
     let (micro, passes) = (f.micro, f.params.passes);
     let branches = match f.params.keep {
         Keep::F32 => "kept",

@@ -5,7 +5,7 @@
 //! and on the same threads. Weights that fit in a cache have a cache's bandwidth.
 
 mod limits;
-mod rss;
+pub mod rss;
 
 use crate::allocations;
 use crate::args::{self, Bf16, Kv, Model};

@@ -2,11 +2,11 @@
 
 pub mod config;
 pub mod curve;
-mod folder;
-mod held;
+pub mod folder;
+pub mod held;
 mod table;
 mod text;
-mod watch;
+pub mod watch;
 
 use crate::failure::Result;
 use config::{Config, Kind};
@@ -50,7 +50,7 @@ pub fn main(args: Args) -> Result {
 }
 
 /// Why a run ended.
-fn end_name(summary: &Summary) -> &'static str {
+pub fn end_name(summary: &Summary) -> &'static str {
     match summary.end {
         End::Done => "done",
         End::Stopped => "stopped",
@@ -59,7 +59,7 @@ fn end_name(summary: &Summary) -> &'static str {
 }
 
 /// The last object of `--json`, to which each kind adds its own.
-fn done(runtime: &Runtime, summary: &Summary, model: &Path, curves: (&Series, &Series), speed: f64) -> Value {
+pub fn done(runtime: &Runtime, summary: &Summary, model: &Path, curves: (&Series, &Series), speed: f64) -> Value {
     json!({
         "done": true,
         "end": end_name(summary),
