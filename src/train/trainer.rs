@@ -120,16 +120,20 @@ impl Trainer {
             plan.check(params.budget)?;
         }
         let block = Need::new().take::<f32>(trained.len()).peak();
-        let mut values = Region::new(block)?;
+        let mut values = Region::large(block)?;
         trained.load(store, &model.runtime.kernels, floats(&mut values, trained.len()))?;
+        // What was copied is read here no more: it need not stay in memory twice.
+        if let Some(gguf) = &model.gguf {
+            gguf.release();
+        }
         Ok(Trainer {
             model: Arc::clone(model),
             optimizer: Optimizer::new(params.method, &params.groups, slots)?,
             values,
-            grads: Region::new(block)?,
-            cache: Region::new(Need::new().take::<f32>(layout.cache).peak())?,
-            work: Region::new(layout.work.peak())?,
-            scratch: Region::new(layout.scratch.saturating_mul(model.runtime.pool.len()))?,
+            grads: Region::large(block)?,
+            cache: Region::large(Need::new().take::<f32>(layout.cache).peak())?,
+            work: Region::large(layout.work.peak())?,
+            scratch: Region::large(layout.scratch.saturating_mul(model.runtime.pool.len()))?,
             trained: Arc::new(trained),
             params: params.clone(),
             layout,
