@@ -7,6 +7,8 @@
 use crate::act::ActQ8;
 use crate::attend::AttendBlock;
 #[cfg(feature = "train")]
+use crate::gemm::Stage;
+#[cfg(feature = "train")]
 use crate::loss::{Logits, RowLoss, Target, Weighting};
 #[cfg(feature = "train")]
 use crate::mat::Mat;
@@ -48,9 +50,9 @@ pub type Attend = unsafe fn(&mut AttendBlock);
 /// `(max, sum, out, max2, sum2, out2)`.
 pub type AttendMerge = unsafe fn(&mut [f32], &mut [f32], &mut [f32], &[f32], &[f32], &[f32]);
 
-/// `(a, b, accumulate, c, scratch)`.
+/// `(a, b, accumulate, c, stage)`.
 #[cfg(feature = "train")]
-pub type Gemm = unsafe fn(&Mat, &Mat, bool, &mut TileMut, &mut [f32]);
+pub type Gemm = unsafe fn(&Mat, &Mat, bool, &mut TileMut, Stage);
 /// `(x)`, to one number.
 #[cfg(feature = "train")]
 pub type Reduce = unsafe fn(&[f32]) -> f32;

@@ -137,8 +137,12 @@ impl Trainer {
             plan.check(params.budget)?;
         }
         let block = Need::new().take::<f32>(trained.len()).peak();
-        let mut values = Region::new(block)?;
+        let mut values = Region::large(block)?;
         trained.load(store, &model.runtime.kernels, floats(&mut values, trained.len()))?;
+        // What was copied is read here no more: it need not stay in memory twice.
+        if let Some(gguf) = &model.gguf {
+            gguf.release();
+        }
         let mut lengths = try_vec(trained.sites().rows(), "lengths of rows")?;
         lengths.resize(trained.sites().rows(), 0.0);
         Ok(Trainer {
@@ -148,10 +152,10 @@ impl Trainer {
             lengths,
             measured: false,
             plain: false,
-            grads: Region::new(block)?,
-            cache: Region::new(Need::new().take::<f32>(layout.cache).peak())?,
-            work: Region::new(layout.work.peak())?,
-            scratch: Region::new(layout.scratch.saturating_mul(model.runtime.pool.len()))?,
+            grads: Region::large(block)?,
+            cache: Region::large(Need::new().take::<f32>(layout.cache).peak())?,
+            work: Region::large(layout.work.peak())?,
+            scratch: Region::large(layout.scratch.saturating_mul(model.runtime.pool.len()))?,
             trained: Arc::new(trained),
             params: params.clone(),
             layout,

@@ -14,6 +14,8 @@ use crate::Mat;
 use crate::act::ActQ8;
 use crate::attend::{ATTEND_BLOCK, AttendBlock};
 #[cfg(feature = "train")]
+use crate::gemm::Stage;
+#[cfg(feature = "train")]
 use crate::loss::{Logits, Target, Weighting};
 #[cfg(feature = "train")]
 use crate::optim::{AdamStep, Intake, SgdStep};
@@ -323,7 +325,13 @@ impl<'a> Exercise<'a> {
                     } else {
                         (Mat::new(a, tokens, k, k), Mat::new(b, rows, k, k).t())
                     };
-                    f(&a, &b, other, &mut window(c, rows, tokens).cols_mut(layout::margin(rows)), scratch);
+                    f(
+                        &a,
+                        &b,
+                        other,
+                        &mut window(c, rows, tokens).cols_mut(layout::margin(rows)),
+                        Stage::Whole(scratch),
+                    );
                 }
                 Func::AttendMerge(f) => {
                     args!(max, sum, out, max2, sum2, out2);
