@@ -14,7 +14,7 @@ mod capi {
     use std::path::Path;
 
     /// The files of the ABI, in the order of the header.
-    const SOURCES: [&str; 20] = [
+    const SOURCES: [&str; 21] = [
         "ffi/error",
         "ffi/version",
         "ffi/types",
