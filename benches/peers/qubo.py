@@ -1,6 +1,6 @@
 """Time to given values beside dwave-samplers: each instance is solved in turn by Qorus, by simulated annealing and by tabu search.
 
-Usage: QORUS_QUBO_DIR=FOLDER qubo.py [--alone] [--seeds N] [--peer-seeds N] [--peer-limit SECONDS] [INSTANCE:VALUE:SECONDS ...]
+Usage: QORUS_QUBO_DIR=FOLDER qubo.py [--alone] [--bench PROGRAM] [--seeds N] [--peer-seeds N] [--peer-limit SECONDS] [INSTANCE:VALUE:SECONDS ...]
 
 A time is that of the read in which the value was found, counted from the built model; a peer that does not reach it within the limit
 counts with the limit, and its ratio is a lower bound (">"). Annealing is asked for reads of 1000 sweeps, then of twice as many each time.
@@ -17,8 +17,9 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
-def qorus(goals, seeds):
-    command = ["cargo", "bench", "--quiet", "--features", "qubo", "--bench", "qubo_table", "--", "--seeds", str(seeds), *goals]
+def qorus(bench, goals, seeds):
+    program = [bench] if bench else ["cargo", "bench", "--quiet", "--features", "qubo", "--bench", "qubo_table", "--"]
+    command = [*program, "--seeds", str(seeds), *goals]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
@@ -99,19 +100,19 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("goals", nargs="*", metavar="INSTANCE:VALUE:SECONDS")
     parser.add_argument("--alone", action="store_true", help="Qorus only")
+    parser.add_argument("--bench", help="the built program of benches/qubo_table.rs, rather than cargo")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--peer-seeds", type=int, default=3)
     parser.add_argument("--peer-limit", type=float, default=5.0)
     args = parser.parse_args()
-    head = ["instance", "value", "limit", "hits", "median", "90 %", "Mprop/s"]
+    head = ["instance", "value", "limit", "hits", "median", "90 %"]
     if not args.alone:
         head += ["dwave SA", "ratio", "dwave tabu", "ratio"]
     print("| " + " | ".join(head) + " |\n|" + " --- |" * len(head), flush=True)
-    for row in qorus(args.goals, args.seeds):
+    for row in qorus(args.bench, args.goals, args.seeds):
         show = lambda t: "-" if t is None else f"{t * 1000:.1f} ms" if t < 1 else f"{t:.2f} s"
         cells = [row["instance"], f"{row['target']:g}" if row["target"] < 1e5 else str(int(row["target"]))]
         cells += [f"{row['limit_s']:g} s", f"{row['hits']}/{row['seeds']}", show(row["median_s"]), show(row["p90_s"])]
-        cells.append(f"{row['proposals_per_s'] / 1e6:.0f}")
         if not args.alone:
             import dimod
 

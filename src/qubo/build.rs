@@ -54,7 +54,8 @@ trait Number: Copy + std::ops::Add<Output = Self> + std::ops::Mul<Output = Self>
     fn linear(a: Vec<Self>) -> Linear;
     /// Magnitude and low zero bits count towards the storage type.
     fn bits(self) -> u64;
-    fn store(self, values: &mut Values, at: usize, shift: u32);
+    /// Stores numbers from a place on, as multiples of `1 << shift`.
+    fn store(row: &[Self], values: &mut Values, at: usize, shift: u32);
     const FLOAT: bool;
 }
 
@@ -73,8 +74,8 @@ impl Number for i64 {
         self.unsigned_abs()
     }
 
-    fn store(self, values: &mut Values, at: usize, shift: u32) {
-        values.set_int(at, self >> shift);
+    fn store(row: &[i64], values: &mut Values, at: usize, shift: u32) {
+        values.set_ints(at, row, shift);
     }
 }
 
@@ -93,8 +94,8 @@ impl Number for f64 {
         1
     }
 
-    fn store(self, values: &mut Values, at: usize, _: u32) {
-        values.set_float(at, self);
+    fn store(row: &[f64], values: &mut Values, at: usize, _: u32) {
+        values.set_floats(at, row);
     }
 }
 
@@ -201,8 +202,58 @@ fn zeros<T: Clone + Default>(len: usize, what: &str) -> Result<Vec<T>> {
     Ok(v)
 }
 
-/// Both orders of every coupling, sorted by two stable passes of counting, so that sums of equal places are taken in the order of
-/// the triplets in both rows.
+/// The couplings of a problem, row by row in ascending order, the same each time; zeros may be among them.
+trait Source<V> {
+    fn each(&self, row: usize, take: impl FnMut(u32, V));
+}
+
+/// Entries of all rows, sorted; those of one place stand together.
+struct Listed<V> {
+    starts: Vec<usize>,
+    entries: Vec<(u32, V)>,
+}
+
+impl<V: Number> Source<V> for Listed<V> {
+    fn each(&self, row: usize, mut take: impl FnMut(u32, V)) {
+        for same in self.entries[self.starts[row]..self.starts[row + 1]].chunk_by(|a, b| a.0 == b.0) {
+            take(same[0].0, same[1..].iter().fold(same[0].1, |sum, entry| sum + entry.1));
+        }
+    }
+}
+
+/// A symmetric matrix of sums.
+struct Sums<V> {
+    n: usize,
+    cells: Vec<V>,
+}
+
+impl<V: Number> Source<V> for Sums<V> {
+    fn each(&self, row: usize, mut take: impl FnMut(u32, V)) {
+        for (j, v) in self.cells[row * self.n..][..self.n].iter().enumerate() {
+            take(j as u32, *v);
+        }
+    }
+}
+
+/// The caller's matrix.
+struct Matrix<'a, T, V> {
+    n: usize,
+    q: &'a [T],
+    sign: V,
+}
+
+impl<V: Number, T: Coefficient> Source<V> for Matrix<'_, T, V> {
+    fn each(&self, row: usize, mut take: impl FnMut(u32, V)) {
+        for j in (0..self.n).filter(|&j| j != row) {
+            // The same order of the two in both rows.
+            let (low, high) = (row.min(j), row.max(j));
+            take(j as u32, self.sign * (V::of(self.q[low * self.n + high]) + V::of(self.q[high * self.n + low])));
+        }
+    }
+}
+
+/// A problem from triplets: many are summed in a matrix, few are sorted. Sums of one place are taken in the order of the triplets, in
+/// both its rows.
 fn listed<V: Number, T: Coefficient>(
     n: usize,
     triplets: &[(u32, u32, T)],
@@ -212,14 +263,23 @@ fn listed<V: Number, T: Coefficient>(
 ) -> Result<Problem> {
     let sign = V::of(sense.sign());
     let mut linear: Vec<V> = zeros(n, "variables")?;
-    let mut starts: Vec<usize> = zeros(n + 1, "rows")?;
-    for &(i, j, c) in triplets {
-        if i == j {
-            linear[i as usize] = linear[i as usize] + sign * V::of(c);
-        } else {
-            starts[i as usize] += 1;
-            starts[j as usize] += 1;
+    for &(i, _, c) in triplets.iter().filter(|t| t.0 == t.1) {
+        linear[i as usize] = linear[i as usize] + sign * V::of(c);
+    }
+    let pairs = || triplets.iter().filter(|t| t.0 != t.1);
+    if triplets.len() >= n.saturating_mul(n) / 16 {
+        let mut cells: Vec<V> = zeros(n.saturating_mul(n), "couplings")?;
+        for &(i, j, c) in pairs() {
+            let (i, j, v) = (i as usize, j as usize, sign * V::of(c));
+            cells[i * n + j] = cells[i * n + j] + v;
+            cells[j * n + i] = cells[j * n + i] + v;
         }
+        return assemble(linear, offset, sense, note, &Sums { n, cells });
+    }
+    let mut starts: Vec<usize> = zeros(n + 1, "rows")?;
+    for &(i, j, _) in pairs() {
+        starts[i as usize] += 1;
+        starts[j as usize] += 1;
     }
     let mut halves = 0;
     for start in &mut starts {
@@ -227,26 +287,22 @@ fn listed<V: Number, T: Coefficient>(
     }
     let mut next: Vec<usize> = try_vec(n + 1, "rows")?;
     next.extend_from_slice(&starts);
-    // The matrix is symmetric, so that the same counts serve both passes.
+    // Two stable passes of counting. The matrix is symmetric, so that the same counts serve both.
     let mut by_col: Vec<(u32, u32, V)> = zeros(halves, "couplings")?;
-    for &(i, j, c) in triplets.iter().filter(|t| t.0 != t.1) {
+    for &(i, j, c) in pairs() {
         for (row, col) in [(i, j), (j, i)] {
             by_col[next[col as usize]] = (row, col, sign * V::of(c));
             next[col as usize] += 1;
         }
     }
     next.copy_from_slice(&starts);
-    let mut rows: Vec<(u32, V)> = zeros(halves, "couplings")?;
+    let mut entries: Vec<(u32, V)> = zeros(halves, "couplings")?;
     for &(row, col, v) in &by_col {
-        rows[next[row as usize]] = (col, v);
+        entries[next[row as usize]] = (col, v);
         next[row as usize] += 1;
     }
     drop(by_col);
-    assemble(linear, offset, sense, note, |i, take| {
-        for same in rows[starts[i]..starts[i + 1]].chunk_by(|a, b| a.0 == b.0) {
-            take(same[0].0, same[1..].iter().fold(same[0].1, |sum, entry| sum + entry.1));
-        }
-    })
+    assemble(linear, offset, sense, note, &Listed { starts, entries })
 }
 
 fn matrix<V: Number, T: Coefficient>(
@@ -259,31 +315,25 @@ fn matrix<V: Number, T: Coefficient>(
     let sign = V::of(sense.sign());
     let mut linear: Vec<V> = try_vec(n, "variables")?;
     linear.extend((0..n).map(|i| sign * V::of(q[i * n + i])));
-    assemble(linear, offset, sense, note, |i, take| {
-        for j in (0..n).filter(|&j| j != i) {
-            // The same order of the two in both rows.
-            let (low, high) = (i.min(j), i.max(j));
-            take(j as u32, sign * (V::of(q[low * n + high]) + V::of(q[high * n + low])));
-        }
-    })
+    assemble(linear, offset, sense, note, &Matrix { n, q, sign })
 }
 
-/// A problem from its rows: `row(i, take)` gives the couplings of row `i` in ascending order, the same each time; zeros are left out.
+/// A problem from its rows, in the storage that a flip reads fastest.
 fn assemble<V: Number>(
     linear: Vec<V>,
     offset: f64,
     sense: Sense,
     note: Option<&'static str>,
-    row: impl Fn(usize, &mut dyn FnMut(u32, V)),
+    rows: &impl Source<V>,
 ) -> Result<Problem> {
     let n = linear.len();
     let mut starts: Vec<usize> = zeros(n + 1, "rows")?;
     let (mut all, mut max, mut count) = (0u64, 0u64, 0usize);
     for i in 0..n {
-        row(i, &mut |_, v| {
-            if v != V::default() {
-                (all, max, count) = (all | v.bits(), max.max(v.bits()), count + 1);
-            }
+        rows.each(i, |_, v| {
+            let there = v != V::default();
+            let bits = if there { v.bits() } else { 0 };
+            (all, max, count) = (all | bits, max.max(bits), count + usize::from(there));
         });
         starts[i + 1] = count;
     }
@@ -294,17 +344,19 @@ fn assemble<V: Number>(
     let dense = count > 0 && dense <= count.saturating_mul(4 + listed.bytes()).saturating_mul(DENSE_GAIN);
     let shift = if dense { shift } else { 0 };
     let rows = if dense {
-        let mut values = Values::new(width, stride(n) * n)?;
+        let (mut values, mut row) = (Values::new(width, stride(n) * n)?, zeros(n, "variables")?);
         for i in 0..n {
-            row(i, &mut |j, v| v.store(&mut values, i * stride(n) + j as usize, shift));
+            row.fill(V::default());
+            rows.each(i, |j, v| row[j as usize] = v);
+            V::store(&row, &mut values, i * stride(n), shift);
         }
         Rows::Dense(values)
     } else {
         let (mut cols, mut values): (Vec<u32>, _) = (try_vec(count, "couplings")?, Values::new(listed, count)?);
         for i in 0..n {
-            row(i, &mut |j, v| {
+            rows.each(i, |j, v| {
                 if v != V::default() {
-                    v.store(&mut values, cols.len(), 0);
+                    V::store(&[v], &mut values, cols.len(), 0);
                     cols.push(j);
                 }
             });

@@ -41,7 +41,7 @@ impl Survey {
         let greatest = if bound < LIMIT {
             bound
         } else {
-            let row = |i| inner.row(i).map(|(_, at)| inner.coupling(at).abs()).sum::<f64>() + inner.linear(i).abs();
+            let row = |i| inner.magnitude(i) + inner.linear(i).abs();
             (0..inner.n).map(row).fold(0.0, f64::max)
         };
         let faithful = problem.is_exact() && greatest < LIMIT;
@@ -95,9 +95,17 @@ impl Landscape {
         let mut copy = None;
         if survey.copied {
             let values = copy.insert(Values::new(Width::I32, cells(&inner))?);
-            for at in 0..cells(&inner) {
-                let v = if survey.faithful { inner.coupling_int(at) } else { i64::from(round(inner.coupling(at))) };
-                values.set_int(at, v);
+            let (to, from) = (values.slice_mut::<i32>(), inner.values());
+            if from.width == Width::F64 {
+                // To the nearest, ties to even.
+                const ROUND: f64 = 6_755_399_441_055_744.0;
+                for (to, from) in to.iter_mut().zip(from.slice::<f64>()) {
+                    *to = (from * survey.scale + ROUND - ROUND) as i32;
+                }
+            } else {
+                for (at, to) in to.iter_mut().enumerate() {
+                    *to = if survey.faithful { inner.coupling_int(at) as i32 } else { round(inner.coupling(at)) };
+                }
             }
         }
         Ok(Landscape { inner, survey, linear, copy })

@@ -251,6 +251,16 @@ impl Inner {
         (first..range.end).map(|at| (cols[at] as usize, at))
     }
 
+    /// The magnitudes of the couplings of `i`, summed.
+    pub fn magnitude(&self, i: usize) -> f64 {
+        match &self.rows {
+            Rows::Dense(values) if values.width == Width::F64 => {
+                values.slice::<f64>()[i * stride(self.n)..][..self.n].iter().map(|v| v.abs()).sum()
+            }
+            _ => self.row(i).map(|(_, at)| self.coupling(at).abs()).sum(),
+        }
+    }
+
     /// Adds row `i` times a factor to as many sums as there are variables.
     pub fn add_row(&self, i: usize, by: f64, sums: &mut [f64]) {
         match &self.rows {

@@ -59,7 +59,8 @@ impl Values {
         bytemuck::try_cast_slice(self.region.bytes()).unwrap_or(&[])
     }
 
-    fn slice_mut<T: bytemuck::Pod>(&mut self) -> &mut [T] {
+    /// The same to be written.
+    pub fn slice_mut<T: bytemuck::Pod>(&mut self) -> &mut [T] {
         bytemuck::try_cast_slice_mut(self.region.bytes_mut()).unwrap_or(&mut [])
     }
 
@@ -82,22 +83,28 @@ impl Values {
         }
     }
 
-    /// Stores an integer that fits.
-    pub fn set_int(&mut self, i: usize, v: i64) {
+    /// Stores integers from a place on, divided by `1 << shift`; they fit then.
+    pub fn set_ints(&mut self, at: usize, row: &[i64], shift: u32) {
         match self.width {
-            Width::I8 => self.slice_mut::<i8>()[i] = v as i8,
-            Width::I16 => self.slice_mut::<i16>()[i] = v as i16,
-            Width::I32 => self.slice_mut::<i32>()[i] = v as i32,
-            Width::I64 => self.slice_mut::<i64>()[i] = v,
-            Width::F64 => self.slice_mut::<f64>()[i] = v as f64,
+            Width::I8 => each(&mut self.slice_mut::<i8>()[at..], row, |v| (v >> shift) as i8),
+            Width::I16 => each(&mut self.slice_mut::<i16>()[at..], row, |v| (v >> shift) as i16),
+            Width::I32 => each(&mut self.slice_mut::<i32>()[at..], row, |v| (v >> shift) as i32),
+            Width::I64 => each(&mut self.slice_mut::<i64>()[at..], row, |v| v >> shift),
+            Width::F64 => {}
         }
     }
 
-    /// Stores a float, where floats are stored.
-    pub fn set_float(&mut self, i: usize, v: f64) {
+    /// Stores floats from a place on, where floats are stored.
+    pub fn set_floats(&mut self, at: usize, row: &[f64]) {
         if self.width == Width::F64 {
-            self.slice_mut::<f64>()[i] = v;
+            self.slice_mut::<f64>()[at..at + row.len()].copy_from_slice(row);
         }
+    }
+}
+
+fn each<T>(to: &mut [T], from: &[i64], of: impl Fn(i64) -> T) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = of(*from);
     }
 }
 

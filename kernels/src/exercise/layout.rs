@@ -225,7 +225,7 @@ impl Layout {
             #[cfg(feature = "qubo")]
             Func::NextFlip(_) => {
                 l.floats(Read, &[Content::Fields, Content::Masks, unit], vector);
-                l.put(Write, Empty, 8, 4);
+                l.put(Write, Empty, 32, 4);
             }
             #[cfg(feature = "qubo")]
             Func::BestFlip(_) => {

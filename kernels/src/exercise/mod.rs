@@ -415,10 +415,13 @@ impl<'a> Exercise<'a> {
                 #[cfg(feature = "qubo")]
                 Func::NextFlip(f) => {
                     args!(fields, masks, noise);
-                    // One that is soon found, and one that is not.
-                    let t = if other { 30.0 } else { -99.0 };
-                    let (first, after) = (f(fields, masks, noise, t, 0), f(fields, masks, noise, t, k / 3));
-                    cast_slice_mut::<u8, u32>(next()).copy_from_slice(&[first as u32, after as u32]);
+                    // Some that are soon found, and some that are not: each from behind the last one on.
+                    let t = if other { -20.0 } else { -60.0 };
+                    let mut from = 0;
+                    for place in cast_slice_mut::<u8, u32>(next()) {
+                        let found = f(fields, masks, noise, t, from);
+                        (*place, from) = (found as u32, k.min(found + 1));
+                    }
                 }
                 #[cfg(feature = "qubo")]
                 Func::BestFlip(f) => {
