@@ -2098,9 +2098,10 @@ typedef struct {
      */
     uint32_t slice;
     /**
-     * 1: what residual branches keep for the way back is computed again instead: less memory, more time, the same bits.
+     * What is kept of a forward pass for the way back. 0: everything, in f32. 1: the inputs of residual branches, and the rest is
+     * computed again: less memory, more time, the same bits. 2: what lies inside layers rounded to bf16.
      */
-    uint32_t recompute;
+    uint32_t activations;
     /**
      * The share of the target that is spread evenly over all classes, from 0 (the default) to 1.
      */

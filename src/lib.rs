@@ -1,6 +1,7 @@
 //! Qorus runs language models on ordinary CPUs from one mapped GGUF file, inside a memory budget that
 //! it states beforehand and never exceeds.
 
+pub mod adapter;
 #[cfg(feature = "convert")]
 pub mod convert;
 pub mod engine;

@@ -4,22 +4,23 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// What each part of the library may import, beside itself and the ground.
-const MAY: [(&str, &[&str]); 15] = [
+const MAY: [(&str, &[&str]); 16] = [
     ("error", &[]),
     ("memory", &[]),
     ("threads", &[]),
     ("tensor", &[]),
     ("gguf", &[]),
+    ("adapter", &["gguf"]),
     ("tokenizer", &["gguf"]),
     ("rng", &[]),
     ("ops", &[]),
-    ("layers", &["ops", "gguf"]),
-    ("models", &["layers", "ops", "gguf"]),
-    ("engine", &["models", "layers", "ops", "gguf", "tokenizer"]),
-    ("train", &["engine", "models", "layers", "ops", "gguf", "tokenizer"]),
-    ("convert", &["engine", "models", "gguf", "tokenizer"]),
+    ("layers", &["ops", "adapter", "gguf"]),
+    ("models", &["layers", "ops", "adapter", "gguf"]),
+    ("engine", &["models", "layers", "ops", "adapter", "gguf", "tokenizer"]),
+    ("train", &["engine", "models", "layers", "ops", "adapter", "gguf", "tokenizer"]),
+    ("convert", &["engine", "models", "adapter", "gguf", "tokenizer"]),
     ("qubo", &[]),
-    ("ffi", &["train", "qubo", "convert", "engine", "models", "layers", "ops", "gguf", "tokenizer"]),
+    ("ffi", &["train", "qubo", "convert", "engine", "models", "layers", "ops", "adapter", "gguf", "tokenizer"]),
 ];
 
 const GROUND: [&str; 5] = ["error", "rng", "memory", "threads", "tensor"];

@@ -7,6 +7,7 @@ mod tensors;
 
 use exec::Bench;
 use qorus::engine::{Model, Runtime};
+use qorus::layers::keep::Keep;
 use qorus::memory::{Need, Region};
 use qorus::train::clip::{self, Clip};
 use qorus::train::control::Control;
@@ -94,8 +95,8 @@ fn a_step_allocates_nothing() {
             assert_eq!(optimizer.high_water(), Optimizer::need(&method, optimizer.slots()).peak());
             assert_eq!(optimizer.state().len(), optimizer.high_water());
         }
-        for recompute in [false, true] {
-            assert_eq!(a_run(threads, recompute), 0, "a run on {threads} threads, recomputation {recompute}");
+        for keep in [Keep::F32, Keep::Bf16, Keep::Inputs] {
+            assert_eq!(a_run(threads, keep), 0, "a run on {threads} threads, {keep:?}");
         }
     }
 }
@@ -122,7 +123,7 @@ impl Watch for Between {
 }
 
 /// Allocations of a run's steps and validations, with a text as data.
-fn a_run(threads: usize, recompute: bool) -> usize {
+fn a_run(threads: usize, keep: Keep) -> usize {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let runtime = Runtime::new(threads, None).unwrap();
     let model = Model::open(&runtime, &root.join("tests/reference/llama.gguf")).unwrap();
@@ -136,7 +137,7 @@ fn a_run(threads: usize, recompute: bool) -> usize {
     let batches = BatchParams { split: Split::Tail { share: 0.2 }, ..BatchParams::train(3, 16, Fill::Windows) };
     let mut feed = Batches::new(Arc::clone(&ids), &batches).unwrap();
     let mut kept = Batches::new(Arc::clone(&ids), &batches.validation()).unwrap();
-    let params = TrainerParams { rows: 48, longest: 16, passes: 2, recompute, ..TrainerParams::default() };
+    let params = TrainerParams { rows: 48, longest: 16, passes: 2, keep, ..TrainerParams::default() };
     let mut trainer = Trainer::new(&model, &params, |_| true).unwrap();
     let rules = RunParams { accumulate: 2, validate_every: 2, ..RunParams::new(6, 1e-3) };
     let mut between = Between { last: 6, count: usize::MAX };

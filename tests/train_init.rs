@@ -147,6 +147,7 @@ fn any_graph_is_filled() {
             let (part, (mean, deviation)) = (&values[t.at..t.at + t.len], moments(&values[t.at..t.at + t.len]));
             match t.param {
                 Param::Vector(_) => assert!(part.iter().all(|&x| x == 0.0) || part.iter().all(|&x| x == 1.0), "{name}"),
+                Param::Factor(..) => panic!("there is no adapter"),
                 Param::Matrix(_) => {
                     assert!(mean.abs() < 4e-3 && (0.004..0.025).contains(&deviation), "{name}: {mean} {deviation}")
                 }

@@ -82,7 +82,7 @@ fn what_is_learned_is_saved_and_told_again() {
         let test: Vec<u32> = (1600..2000).collect();
         let mut predictor = Predictor::new(&model, d.clone()).unwrap();
         let before = predictor.all(&table, &test).unwrap();
-        predictor.set_snapshot(Arc::new(trainer.snapshot().unwrap()));
+        predictor.set_snapshot(Arc::new(trainer.snapshot().unwrap())).unwrap();
         let told = predictor.all(&table, &test).unwrap();
         assert!(before != told);
         let file = dir.0.join("model.gguf");

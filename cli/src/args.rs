@@ -2,6 +2,7 @@
 
 use crate::failure::{Result, run, usage};
 use clap::builder::RangedU64ValueParser;
+use qorus::adapter::Kind;
 use qorus::engine::generate::DEFAULT_LOOKUP;
 use qorus::engine::sampler::MAX_AHEAD;
 use qorus::engine::{self, Context, ContextParams, Runtime, SamplerParams};
@@ -181,6 +182,11 @@ pub fn bytes(text: &str) -> std::result::Result<usize, String> {
 fn kv_type(name: &str) -> std::result::Result<Type, String> {
     let known = |ty: &Type| matches!(ty, Type::F32 | Type::F16 | Type::Q8_0 | Type::Q4_0);
     Type::from_name(name).filter(known).ok_or_else(|| "give f32, f16, q8_0 or q4_0".into())
+}
+
+/// A kind of adapters.
+pub fn adapter_kind(name: &str) -> std::result::Result<Kind, String> {
+    Kind::from_name(name).ok_or_else(|| format!("give {}", Kind::ALL.map(Kind::name).join(", ")))
 }
 
 /// A level of instruction sets.

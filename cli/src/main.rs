@@ -14,7 +14,9 @@ mod failure;
 mod inspect;
 mod interrupt;
 mod kernels;
+mod lora;
 mod measures;
+mod merge;
 mod output;
 mod plan;
 mod predict;
@@ -48,6 +50,8 @@ enum Command {
     Quantize(quantize::Args),
     /// Turn a llama2.c checkpoint or safetensors into a GGUF file.
     Convert(convert::Args),
+    /// Make adapters part of a model, as a new GGUF file.
+    Merge(merge::Args),
     /// Train a model as a file describes it: from nothing, or going on with one.
     Train(train::Args),
     /// Tell a column of a table from the others, by a model of tables.
@@ -70,6 +74,7 @@ fn main() -> ExitCode {
         Command::Eval(args) => eval::main(args),
         Command::Quantize(args) => quantize::main(args),
         Command::Convert(args) => convert::main(args),
+        Command::Merge(args) => merge::main(args),
         Command::Train(args) => train::main(args),
         Command::Predict(args) => predict::main(args),
         Command::Qubo(args) => qubo::main(args),

@@ -27,11 +27,13 @@ fn names() -> String {
     Recipe::all().map(Recipe::name).collect::<Vec<_>>().join(", ")
 }
 
-fn help() -> String {
+/// What the argument of a recipe is.
+pub fn help() -> String {
     format!("The storage type of the matrices: {}; the mixes _M give Q6_K to those that matter most", names())
 }
 
-fn recipe(name: &str) -> std::result::Result<Recipe, String> {
+/// The recipe of that name.
+pub fn recipe(name: &str) -> std::result::Result<Recipe, String> {
     Recipe::from_name(name).ok_or_else(|| format!("give {}", names()))
 }
 

@@ -25,6 +25,8 @@ macro_rules! call {
 
 #[cfg(feature = "train")]
 mod backward;
+#[cfg(feature = "qubo")]
+mod qubo;
 
 /// Bytes of a row of `k` elements; panics when that is no whole number of blocks.
 #[inline(always)]

@@ -82,6 +82,25 @@ pub type LayerNormBackward = unsafe fn(&[f32], &[f32], f32, &[f32], &mut [f32], 
 #[cfg(feature = "train")]
 pub type GatedBackward = unsafe fn(&mut [f32], &mut [f32], &mut [f32]);
 
+/// `(fields, masks, noise, t, from)`.
+#[cfg(feature = "qubo")]
+pub type NextFlip = unsafe fn(&[i32], &[i32], &[f32], f32, usize) -> usize;
+/// `(fields, masks, free, now, aspire)`.
+#[cfg(feature = "qubo")]
+pub type BestFlip = unsafe fn(&[i32], &[i32], &[i32], i32, i32) -> (i32, usize);
+/// `(fields, row, shift, minus)`.
+#[cfg(feature = "qubo")]
+pub type AddRow = unsafe fn(&mut [i32], &[u8], u32, bool);
+/// `(re, im, c, s)`.
+#[cfg(feature = "qubo")]
+pub type RotateNear = unsafe fn(&mut [f32], &mut [f32], f32, f32);
+/// `(re0, im0, re1, im1, c, s)`.
+#[cfg(feature = "qubo")]
+pub type RotateFar = unsafe fn(&mut [f32], &mut [f32], &mut [f32], &mut [f32], f32, f32);
+/// `(re, im, cost, turns)`.
+#[cfg(feature = "qubo")]
+pub type Phase = unsafe fn(&mut [f32], &mut [f32], &[f32], f32);
+
 /// A kernel, by its signature. To call one is sound when the CPU has its level and the slices have the
 /// lengths that the method of [`Kernels`] with the operation's name demands.
 #[derive(Clone, Copy)]
@@ -124,6 +143,18 @@ pub enum Func {
     LayerNormBackward(LayerNormBackward),
     #[cfg(feature = "train")]
     GatedBackward(GatedBackward),
+    #[cfg(feature = "qubo")]
+    NextFlip(NextFlip),
+    #[cfg(feature = "qubo")]
+    BestFlip(BestFlip),
+    #[cfg(feature = "qubo")]
+    AddRow(AddRow),
+    #[cfg(feature = "qubo")]
+    RotateNear(RotateNear),
+    #[cfg(feature = "qubo")]
+    RotateFar(RotateFar),
+    #[cfg(feature = "qubo")]
+    Phase(Phase),
 }
 
 /// One row of the list.
@@ -182,6 +213,14 @@ const LISTS: &[&[Entry]] = &[
     scalar::norm::TRAIN_ENTRIES,
     #[cfg(feature = "train")]
     scalar::softmax::TRAIN_ENTRIES,
+    #[cfg(feature = "qubo")]
+    scalar::qubo::ENTRIES,
+    #[cfg(feature = "qubo")]
+    scalar::qaoa::ENTRIES,
+    #[cfg(all(target_arch = "x86_64", feature = "qubo"))]
+    avx2::qubo::ENTRIES,
+    #[cfg(all(target_arch = "x86_64", feature = "qubo"))]
+    avx2::qaoa::ENTRIES,
     #[cfg(target_arch = "x86_64")]
     avx2::matmul_q8::ENTRIES,
     #[cfg(target_arch = "x86_64")]
@@ -204,6 +243,10 @@ const LISTS: &[&[Entry]] = &[
     avx512::lanes::TRAIN_ENTRIES,
     #[cfg(target_arch = "x86_64")]
     avx512::matmul_q8::ENTRIES,
+    #[cfg(all(target_arch = "x86_64", feature = "qubo"))]
+    avx512::qubo::ENTRIES,
+    #[cfg(all(target_arch = "x86_64", feature = "qubo"))]
+    avx512::qaoa::ENTRIES,
     #[cfg(target_arch = "x86_64")]
     avx512bf16::lanes::BF16_ENTRIES,
     #[cfg(all(target_arch = "x86_64", feature = "train"))]
@@ -327,6 +370,18 @@ kernels! {
     silu_mul_backward: GatedBackward,
     #[cfg(feature = "train")]
     gelu_mul_backward: GatedBackward,
+    #[cfg(feature = "qubo")]
+    next_flip: NextFlip,
+    #[cfg(feature = "qubo")]
+    best_flip: BestFlip,
+    #[cfg(feature = "qubo")]
+    add_row: AddRow,
+    #[cfg(feature = "qubo")]
+    rotate_near: RotateNear,
+    #[cfg(feature = "qubo")]
+    rotate_far: RotateFar,
+    #[cfg(feature = "qubo")]
+    phase: Phase,
 }
 
 /// The function of a slot, or a panic that names what is missing.

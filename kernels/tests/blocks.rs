@@ -14,8 +14,14 @@ fn number(bytes: &mut &[u8]) -> u32 {
 
 #[test]
 fn golden_values() {
+    for isa in Isa::ALL.into_iter().filter(|isa| isa.available()) {
+        golden_values_at(isa);
+    }
+}
+
+fn golden_values_at(isa: Isa) {
     let mut bytes: &[u8] = include_bytes!("golden/blocks.bin");
-    let kernels = Kernels::new(Isa::Scalar).unwrap();
+    let kernels = Kernels::new(isa).unwrap();
     let mut seen = Vec::new();
     while !bytes.is_empty() {
         let (id, size, count) = (number(&mut bytes), number(&mut bytes), number(&mut bytes));

@@ -1,12 +1,13 @@
 //! Other formats to GGUF, and GGUF to smaller storage types.
 //!
-//! [`convert`] takes llama2.c checkpoints and directories of safetensors, [`quantize()`] a GGUF file. All of them read
+//! [`convert`] takes llama2.c checkpoints and directories of safetensors, [`quantize()`] a GGUF file, [`merge()`] one and adapters. All of them read
 //! mapped files and write tensor by tensor, so the memory they hold does not grow with the model; the new file takes
 //! its name only when it is whole.
 
 mod config;
 mod json;
 mod llama2c;
+mod merge;
 mod names;
 mod quantize;
 mod rope;
@@ -20,6 +21,7 @@ use crate::Type;
 use crate::error::{Result, fail};
 use crate::gguf::{Output, Writer};
 use crate::memory::save::SaveFile;
+pub use merge::{Weighted, merge};
 pub use quantize::{Recipe, quantize};
 
 /// Where a conversion is.

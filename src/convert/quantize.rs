@@ -94,48 +94,84 @@ const CHUNK: usize = 1 << 20;
 ///
 /// Errors: `Unsupported` when no kernel writes or reads a type, `Cancelled`, `Io`, `FileChanged`.
 pub fn quantize(input: &Gguf, output: &Path, recipe: Recipe, runtime: &Runtime, progress: OnProgress) -> Result<()> {
-    let kernels = &runtime.kernels;
+    let mut writer = Writer::new();
+    let plan = plan(input, Some(recipe), &runtime.kernels, &mut writer, false)?;
+    for item in &plan {
+        item.declare(&mut writer)?;
+    }
+    let mut sink = Sink::new(writer.create(output)?, progress);
+    let mut convert = Converter::new(runtime);
+    for Planned { name, from, ty } in plan {
+        input.check_unchanged()?;
+        sink.begin(name)?;
+        convert.tensor(input.data(from), from, ty, None, &mut sink)?;
+    }
+    sink.output.save()
+}
+
+/// A tensor of the file that is written.
+pub(super) struct Planned<'a> {
+    pub name: &'a str,
+    /// What it is made of.
+    pub from: &'a TensorInfo,
+    pub ty: Type,
+}
+
+impl Planned<'_> {
+    pub fn declare(&self, writer: &mut Writer) -> Result<()> {
+        let dims = self.from.dims.get(..self.from.n_dims.max(1) as usize).unwrap_or_default();
+        writer.tensor(self.name, self.ty, dims).map(drop)
+    }
+}
+
+/// The tensors at the types of `recipe`, or at their own; the keys go to `writer`. With `head` the embedding comes again, as the
+/// head.
+pub(super) fn plan<'a>(
+    input: &'a Gguf,
+    recipe: Option<Recipe>,
+    kernels: &Kernels,
+    writer: &mut Writer,
+    head: bool,
+) -> Result<Vec<Planned<'a>>> {
     let arch = input.str("general.architecture")?.unwrap_or_default();
     let layers = input.u32(&format!("{arch}.block_count"))?.unwrap_or(0).into();
-    let tied = input.tensor("output.weight").is_none();
-    let mut writer = Writer::new();
+    let tied = input.tensor("output.weight").is_none() && !head;
     for (key, value) in input.entries().filter(|(key, _)| !key.starts_with("split.")) {
         writer.put(key, value)?;
     }
-    writer.put("general.file_type", recipe.number)?;
-    if recipe.ty.is_quantized() {
-        writer.put("general.quantization_version", 2u32)?;
+    if let Some(recipe) = recipe {
+        writer.put("general.file_type", recipe.number)?;
+        if recipe.ty.is_quantized() {
+            writer.put("general.quantization_version", 2u32)?;
+        }
     }
-    let mut plan: Vec<(&TensorInfo, Type)> = try_vec(input.tensors().len(), "tensors")?;
-    for t in input.tensors() {
-        let name = input.tensor_name(t);
-        let ty = if is_matrix(name, t) {
-            fitting(recipe.ty_of(name, layers, tied), t.dims[0])
-        } else if t.ty == Type::F16 || t.ty == Type::BF16 {
-            Type::F32
-        } else {
-            t.ty
+    let mut plan = try_vec(input.tensors().len() + 1, "tensors")?;
+    let mut add = |name: &'a str, from: &'a TensorInfo| {
+        let ty = match recipe {
+            None => from.ty,
+            Some(recipe) if is_matrix(name, from) => fitting(recipe.ty_of(name, layers, tied), from.dims[0]),
+            Some(_) if from.ty == Type::F16 || from.ty == Type::BF16 => Type::F32,
+            Some(_) => from.ty,
         };
-        if ty != t.ty && !(can(kernels, "dequantize", t.ty) && can(kernels, "quantize", ty)) {
+        if ty != from.ty && !Converter::converts(kernels, from.ty, ty) {
             fail!(
                 Unsupported,
                 "{}: tensor {name:?} cannot be converted from {} to {}",
                 input.name(),
-                t.ty.name(),
+                from.ty.name(),
                 ty.name()
             );
         }
-        writer.tensor(name, ty, t.dims.get(..t.n_dims.max(1) as usize).unwrap_or_default())?;
-        plan.push((t, ty));
+        plan.push(Planned { name, from, ty });
+        Ok(())
+    };
+    for t in input.tensors() {
+        add(input.tensor_name(t), t)?;
     }
-    let mut sink = Sink::new(writer.create(output)?, progress);
-    let mut convert = Converter { runtime, wide: Vec::new(), narrow: Vec::new() };
-    for (t, ty) in plan {
-        input.check_unchanged()?;
-        sink.begin(input.tensor_name(t))?;
-        convert.tensor(input.data(t), t, ty, &mut sink)?;
+    if let Some(embedding) = input.tensor("token_embd.weight").filter(|_| head) {
+        add("output.weight", embedding)?;
     }
-    sink.output.save()
+    Ok(plan)
 }
 
 /// Whether there is a kernel to or from that type; F32 needs none.
@@ -170,16 +206,29 @@ fn fitting(ty: Type, len: u64) -> Type {
     [ty, narrow].into_iter().find(|&ty| fits(ty)).unwrap_or(Type::F16)
 }
 
+/// What is done to rows of a tensor on their way: the number of the first, and the rows.
+pub(super) type OnRows<'a> = Option<&'a (dyn Fn(usize, &mut [f32]) + Sync)>;
+
 /// Its two buffers, as large as one chunk.
-struct Converter<'a> {
+pub(super) struct Converter<'a> {
     runtime: &'a Runtime,
     wide: Vec<f32>,
     narrow: Vec<u8>,
 }
 
-impl Converter<'_> {
-    fn tensor(&mut self, from: &[u8], t: &TensorInfo, ty: Type, sink: &mut Sink) -> Result<()> {
-        if t.ty == ty {
+impl<'a> Converter<'a> {
+    pub fn new(runtime: &'a Runtime) -> Converter<'a> {
+        Converter { runtime, wide: Vec::new(), narrow: Vec::new() }
+    }
+
+    /// Whether there are kernels from one type to the other.
+    pub fn converts(kernels: &Kernels, from: Type, to: Type) -> bool {
+        can(kernels, "dequantize", from) && can(kernels, "quantize", to)
+    }
+
+    /// Writes a tensor at the type `ty`, its rows changed by `change`.
+    pub fn tensor(&mut self, from: &[u8], t: &TensorInfo, ty: Type, change: OnRows, sink: &mut Sink) -> Result<()> {
+        if t.ty == ty && change.is_none() {
             return sink.write(from);
         }
         let row = t.dims[0] as usize; // it is in the file
@@ -189,7 +238,8 @@ impl Converter<'_> {
         let rows = (CHUNK / row).max(1);
         resize(&mut self.wide, rows * row)?;
         resize(&mut self.narrow, rows * row_to)?;
-        for from in from.chunks(rows * row_from) {
+        for (no, from) in from.chunks(rows * row_from).enumerate() {
+            let first = no * rows;
             let rows = from.len() / row_from;
             let (wide, narrow) = (&mut self.wide[..rows * row], &mut self.narrow[..rows * row_to]);
             let kernels = &self.runtime.kernels;
@@ -203,6 +253,9 @@ impl Converter<'_> {
                 match t.ty {
                     Type::F32 => bytemuck::cast_slice_mut(wide).copy_from_slice(from),
                     ty => kernels.dequantize(ty, from, wide),
+                }
+                if let Some(change) = change {
+                    change(first + part.start, wide);
                 }
                 match ty {
                     Type::F32 => narrow.copy_from_slice(bytemuck::cast_slice(wide)),

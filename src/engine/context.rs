@@ -1,9 +1,11 @@
 //! A context: sequences of one model, their keys and values, and the memory of one batch.
 
+use super::adapter::LoadedAdapter;
 use super::batch::Token;
 use super::model::Model;
 use super::plan::{ContextParams, Layout, Pooling};
 use crate::error::{Code, Result, fail};
+use crate::layers::adapters::Attached;
 #[cfg(feature = "train")]
 use crate::layers::trained::Snapshot;
 use crate::layers::{Params, Run, sequence};
@@ -28,6 +30,8 @@ pub struct Context {
     outputs: usize,
     cancel: Arc<AtomicBool>,
     poisoned: bool,
+    /// Room for as many as the parameters say.
+    adapters: Vec<Attached>,
     #[cfg(feature = "train")]
     snapshot: Option<Arc<Snapshot>>,
 }
@@ -101,6 +105,7 @@ impl Context {
         }
         let mut lens = crate::error::try_vec(layout.params.n_seqs, "sequences")?;
         lens.resize(layout.params.n_seqs, 0);
+        let adapters = crate::error::try_vec(layout.params.adapters, "adapters")?;
         let plan = Context::plan_of(model, &layout);
         if params.budget > 0 {
             plan.check(params.budget)?;
@@ -116,18 +121,63 @@ impl Context {
             outputs: 0,
             cancel: Arc::new(AtomicBool::new(false)),
             poisoned: false,
+            adapters,
             #[cfg(feature = "train")]
             snapshot: None,
         })
     }
 
     /// Runs on trained values from now on, or with None on the model's own again; gives what it ran on before. All sequences
-    /// become empty.
+    /// become empty. `State` for an adapter of a greater rank than the context was made for.
     #[cfg(feature = "train")]
-    pub fn set_snapshot(&mut self, snapshot: Option<Arc<Snapshot>>) -> Option<Arc<Snapshot>> {
+    pub fn set_snapshot(&mut self, snapshot: Option<Arc<Snapshot>>) -> Result<Option<Arc<Snapshot>>> {
+        if let Some(snapshot) = &snapshot {
+            self.check_rank(snapshot.values()?.rank())?;
+        }
         self.lens.fill(0);
         self.outputs = 0;
-        std::mem::replace(&mut self.snapshot, snapshot)
+        Ok(std::mem::replace(&mut self.snapshot, snapshot))
+    }
+
+    /// Runs with these adapters from now on, each with its weight: 1 for all of it, 0 for nothing. All sequences become empty; nothing is
+    /// loaded or reserved.
+    ///
+    /// Errors: `State` for more adapters, or a greater rank, than the context was made for; `InvalidArgument` for an adapter of another
+    /// model and for a weight that is not finite. What ran before then runs on.
+    pub fn set_adapters(&mut self, set: &[(&LoadedAdapter, f32)]) -> Result<()> {
+        let most = self.layout.params.adapters;
+        if set.len() > most {
+            fail!(State, "{} adapters: the context was made for {most}", set.len());
+        }
+        for (adapter, weight) in set {
+            if !Arc::ptr_eq(&adapter.model, &self.model) {
+                fail!(InvalidArgument, "the adapter was loaded for another model: load it for the context's");
+            }
+            if !weight.is_finite() {
+                fail!(InvalidArgument, "an adapter's weight is {weight}: give a finite number");
+            }
+            self.check_rank(adapter.rank())?;
+        }
+        self.lens.fill(0);
+        self.outputs = 0;
+        self.adapters.clear();
+        let attached =
+            |&(adapter, weight): &(&LoadedAdapter, f32)| Attached { adapter: Arc::clone(&adapter.placed), weight };
+        self.adapters.extend(set.iter().map(attached));
+        Ok(())
+    }
+
+    /// Adapters that it runs with.
+    pub fn adapters(&self) -> &[Attached] {
+        &self.adapters
+    }
+
+    fn check_rank(&self, rank: usize) -> Result<()> {
+        let most = self.layout.params.rank;
+        if rank > most {
+            fail!(State, "an adapter of rank {rank}: the context was made for ranks up to {most}");
+        }
+        Ok(())
     }
 
     fn plan_of(model: &Model, layout: &Layout) -> Plan {
@@ -311,7 +361,7 @@ impl Context {
 
     /// One part of a batch, at most `n_batch` rows.
     fn part(&mut self, input: Input) -> Result<()> {
-        let Context { model, layout, cache, lens, results, work, scratch, outputs, cancel, .. } = self;
+        let Context { model, layout, cache, lens, results, work, scratch, outputs, cancel, adapters, .. } = self;
         #[cfg(feature = "train")]
         let snapshot = &self.snapshot;
         let (graph, runtime) = (&model.graph, &model.runtime);
@@ -324,6 +374,7 @@ impl Context {
             Some(snapshot) => Params::with(&model.store, snapshot.values()?),
             None => params,
         };
+        let params = params.adapted(adapters);
         results.with_frame(|results| {
             let logits = results.take::<f32>(p.n_outputs * graph.out_width())?;
             let (head, end) = (graph.head(), graph.embedding_end());

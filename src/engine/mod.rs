@@ -1,5 +1,6 @@
 //! Running models: threads and kernels, plans, contexts, sampling.
 
+pub mod adapter;
 mod ahead;
 pub mod batch;
 pub mod context;
@@ -13,6 +14,7 @@ pub mod state;
 mod weigh;
 
 pub use crate::rng;
+pub use adapter::{AdapterNeed, LoadedAdapter};
 pub use batch::Token;
 pub use context::Context;
 pub use generate::{Generate, Hooks, Outcome, Piece};

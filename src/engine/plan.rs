@@ -42,6 +42,10 @@ pub struct ContextParams {
     pub pooling: Pooling,
     /// Bytes the plan may come to beyond the mapped file; 0: no limit.
     pub budget: usize,
+    /// The most adapters that are attached at once.
+    pub adapters: usize,
+    /// The greatest rank of an adapter that will be attached, or of one that is being trained, for its snapshots.
+    pub rank: usize,
 }
 
 impl Default for ContextParams {
@@ -54,6 +58,8 @@ impl Default for ContextParams {
             kv: Type::F16,
             pooling: Pooling::None,
             budget: 0,
+            adapters: 0,
+            rank: 0,
         }
     }
 }
@@ -105,7 +111,7 @@ impl Layout {
         let results = results.take::<u32>(p.n_seqs.saturating_mul(p.n_ctx));
         let rows = p.n_batch;
         let outs = p.n_outputs.min(rows);
-        let sizes = |rows| Sizes { rows, slots: &slots };
+        let sizes = |rows| Sizes { rows, rank: p.rank, slots: &slots };
         let part =
             |from: usize, to: usize, rows| sequence_need(&graph.layers[from..to], sizes(rows), graph.width_at(from));
         let mut work = Need::new().take::<u32>(rows).take::<Place>(rows);

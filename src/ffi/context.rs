@@ -93,6 +93,8 @@ pub fn engine_params(p: &q_context_params) -> Result<ContextParams> {
             ],
         )?,
         budget: usize::try_from(p.budget).unwrap_or(usize::MAX),
+        adapters: 0,
+        rank: 0,
     })
 }
 

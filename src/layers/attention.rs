@@ -3,7 +3,9 @@
 #[cfg(feature = "train")]
 use super::RopeRows;
 #[cfg(feature = "train")]
-use super::train::{Kept, Pass, PassSizes, kept};
+use super::keep::{Kept, kept};
+#[cfg(feature = "train")]
+use super::train::{Pass, PassSizes};
 #[cfg(feature = "train")]
 use super::trained::{Grads, Param};
 use super::{CacheSlot, Linear, Norm, Run, Sizes};
@@ -65,7 +67,7 @@ impl Attention {
         let (q, kv) = (s.rows.saturating_mul(self.q_width()), s.rows.saturating_mul(self.kv_width()));
         let need = Need::new().take::<f32>(q).take::<f32>(q).take::<f32>(kv).take::<f32>(kv).take::<f32>(kv);
         let need = need.sub(Input::need(Need::new(), s.rows, self.q.w.cols, self.quantized()));
-        need.sub(self.o.need(s.rows))
+        need.sub(self.q.adapt_need(s)).sub(self.k.adapt_need(s)).sub(self.o.need(s))
     }
 
     /// Bytes of scratch each thread needs.
@@ -90,6 +92,9 @@ impl Attention {
             let products = [self.q.product(run, q)?, self.k.product(run, k)?, self.v.product(run, v)?];
             matmul(&run.exec, &input, products)?;
         }
+        self.q.adapt(run, &mut frame, x, q)?;
+        self.k.adapt(run, &mut frame, x, k)?;
+        self.v.adapt(run, &mut frame, x, v)?;
         if let Some(norm) = &self.q_norm {
             norm.forward(run, q, other)?;
             std::mem::swap(&mut q, &mut other);
@@ -232,7 +237,7 @@ impl Attention {
             if let Some(dx) = &mut dx {
                 linear.backward_input(pass, &mut frame, d, i > 0, dx)?;
             }
-            linear.backward_params(pass, x, d, grads)?;
+            linear.backward_params(pass, &mut frame, x, d, grads)?;
         }
         Ok(())
     }

@@ -1,10 +1,12 @@
 //! Feed-forward networks: plain (MLP) and gated (SwiGLU, GeGLU).
 
 #[cfg(feature = "train")]
-use super::train::{Kept, Pass, PassSizes, kept};
+use super::keep::{Kept, kept};
+#[cfg(feature = "train")]
+use super::train::{Pass, PassSizes};
 #[cfg(feature = "train")]
 use super::trained::{Grads, Param};
-use super::{Linear, Run};
+use super::{Linear, Run, Sizes, Weight};
 use crate::error::Result;
 use crate::memory::{Frame, Need};
 use crate::ops::activation::{self, Activation};
@@ -43,11 +45,24 @@ impl Ffn {
         gate || self.up.w.ty.is_quantized()
     }
 
-    /// Bytes the forward pass takes for `rows` rows.
-    pub fn need(&self, rows: usize) -> Need {
-        let hidden = rows.saturating_mul(self.up.out_width());
+    /// Bytes the forward pass takes.
+    pub fn need(&self, s: Sizes) -> Need {
+        let hidden = s.rows.saturating_mul(self.up.out_width());
         let need = Need::new().take::<f32>(hidden).take::<f32>(hidden);
-        need.sub(Input::need(Need::new(), rows, self.up.w.cols, self.quantized())).sub(self.down.need(rows))
+        let need = need.sub(Input::need(Need::new(), s.rows, self.up.w.cols, self.quantized()));
+        need.sub(self.up.adapt_need(s)).sub(self.down.need(s))
+    }
+
+    /// As [`Layer::products`](super::Layer::products).
+    pub fn products(&self, f: &mut dyn FnMut(&Weight, usize)) {
+        self.gate().into_iter().chain([&self.up, &self.down]).for_each(|l| f(&l.w, 1));
+    }
+
+    fn gate(&self) -> Option<&Linear> {
+        match &self.kind {
+            FfnKind::Gated(gate) => Some(gate),
+            FfnKind::Plain => None,
+        }
     }
 
     /// Bytes of scratch each thread needs.
@@ -73,6 +88,10 @@ impl Ffn {
                 FfnKind::Plain => matmul(&run.exec, &input, [self.up.product(run, other)?])?,
             }
         }
+        if let FfnKind::Gated(gate) = &self.kind {
+            gate.adapt(run, &mut frame, x, hidden)?;
+        }
+        self.up.adapt(run, &mut frame, x, other)?;
         match &self.kind {
             FfnKind::Gated(_) => activation::gated(&run.exec, self.act, hidden, other, width)?,
             FfnKind::Plain => activation::activation(&run.exec, self.act, other, width, hidden)?,
@@ -83,13 +102,6 @@ impl Ffn {
 
 #[cfg(feature = "train")]
 impl Ffn {
-    fn gate(&self) -> Option<&Linear> {
-        match &self.kind {
-            FfnKind::Gated(gate) => Some(gate),
-            FfnKind::Plain => None,
-        }
-    }
-
     /// Calls `f` with each parameter.
     pub fn params(&self, f: &mut dyn FnMut(Param)) {
         self.gate().into_iter().chain([&self.up, &self.down]).for_each(|l| l.params(f));
@@ -114,7 +126,10 @@ impl Ffn {
         let need = Need::new().take::<f32>(hidden).sub(self.down.backward_need(s, true));
         match self.gate() {
             Some(gate) => need.sub(gate.backward_need(s, dx)).sub(self.up.backward_need(s, dx)),
-            None => need.sub(Need::new().take::<f32>(hidden)).sub(self.up.backward_need(s, dx)),
+            None => {
+                let active = Need::new().take::<f32>(hidden).sub(self.down.backward_need(s, false));
+                need.sub(active).sub(self.up.backward_need(s, dx))
+            }
         }
     }
 
@@ -175,18 +190,18 @@ impl Ffn {
                 let mut frame = frame.sub();
                 let active = frame.take::<f32>(len)?;
                 activation::activation(exec, self.act, up, width, active)?;
-                self.down.backward_params(pass, active, dy, grads)?;
+                self.down.backward_params(pass, &mut frame, active, dy, grads)?;
             }
             activation::activation_backward(exec, self.act, up, width, hidden)?;
             return self.up.backward(pass, &mut frame, x, hidden, dx, grads);
         };
         let (open, up) = (cache.take(len), cache.take(len));
         activation::gated_backward(exec, self.act, open, up, hidden, width)?;
-        self.down.backward_params(pass, hidden, dy, grads)?;
+        self.down.backward_params(pass, &mut frame, hidden, dy, grads)?;
         gate.backward(pass, &mut frame, x, open, dx.as_deref_mut(), grads)?;
         if let Some(dx) = dx {
             self.up.backward_input(pass, &mut frame, up, true, dx)?;
         }
-        self.up.backward_params(pass, x, up, grads)
+        self.up.backward_params(pass, &mut frame, x, up, grads)
     }
 }

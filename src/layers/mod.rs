@@ -5,11 +5,16 @@
 //! ([`Layer::need`]) in the order in which its forward pass takes it, and the plan is the sum.
 
 pub mod activation;
+#[cfg(feature = "train")]
+mod adapted;
+pub mod adapters;
 pub mod attention;
 pub mod dropout;
 pub mod embedding;
 pub mod features;
 pub mod ffn;
+#[cfg(feature = "train")]
+pub mod keep;
 pub mod linear;
 pub mod moe;
 pub mod norm;
@@ -121,6 +126,8 @@ pub struct Run<'a> {
 pub struct Sizes<'a> {
     /// Rows of a batch.
     pub rows: usize,
+    /// The greatest rank of an adapter; 0: there are none.
+    pub rank: usize,
     /// Each attention layer's part of the cache.
     pub slots: &'a [CacheSlot],
 }
@@ -147,10 +154,10 @@ impl Layer {
     /// Bytes the forward pass takes from its frame for rows of `width`.
     pub fn need(&self, s: Sizes, width: usize) -> Need {
         match self {
-            Layer::Linear(l) => l.need(s.rows),
+            Layer::Linear(l) => l.need(s),
             Layer::Attention(l) => l.need(s),
-            Layer::Ffn(l) => l.need(s.rows),
-            Layer::Moe(l) => l.need(s.rows, width),
+            Layer::Ffn(l) => l.need(s),
+            Layer::Moe(l) => l.need(s, width),
             Layer::Residual(l) => sequence_need(&l.body, s, width),
             _ => Need::new(),
         }
@@ -165,6 +172,19 @@ impl Layer {
             Layer::Moe(l) => l.scratch(),
             Layer::Residual(l) => l.body.iter().map(|l| l.scratch(slots)).max().unwrap_or(0),
             _ => 0,
+        }
+    }
+
+    /// Calls `f` with each matrix that a product is taken with, and the number of experts whose matrices lie one after another in it. A
+    /// router chooses and is none of them.
+    pub fn products(&self, f: &mut dyn FnMut(&Weight, usize)) {
+        match self {
+            Layer::Linear(l) => f(&l.w, 1),
+            Layer::Attention(l) => [&l.q, &l.k, &l.v, &l.o].into_iter().for_each(|l| f(&l.w, 1)),
+            Layer::Ffn(l) => l.products(f),
+            Layer::Moe(l) => l.products(f),
+            Layer::Residual(l) => l.body.iter().for_each(|l| l.products(f)),
+            _ => {}
         }
     }
 
@@ -202,11 +222,8 @@ impl Layer {
 
 /// Bytes [`sequence`] takes for rows of `width`.
 pub fn sequence_need(layers: &[Layer], s: Sizes, width: usize) -> Need {
-    let (widest, _) = widths(layers, width);
-    let mut need = Need::new();
-    for _ in 0..layers.len().saturating_sub(1).min(2) {
-        need = need.take::<f32>(s.rows.saturating_mul(widest));
-    }
+    let (spare, third) = turns(layers, width);
+    let mut need = Need::new().take::<f32>(s.rows.saturating_mul(spare)).take::<f32>(s.rows.saturating_mul(third));
     let mut at = width;
     for layer in layers {
         need = need.sub(layer.need(s, at));
@@ -215,20 +232,22 @@ pub fn sequence_need(layers: &[Layer], s: Sizes, width: usize) -> Need {
     need
 }
 
-/// Greatest width of a result but the last, and the width of the last.
-fn widths(layers: &[Layer], width: usize) -> (usize, usize) {
-    let (mut widest, mut at) = (0, width);
+/// Widths of the buffers that results between layers take. Every other one has the first; those between have the place of the last
+/// result where they fit there, and else the second buffer.
+fn turns(layers: &[Layer], width: usize) -> (usize, usize) {
+    let (mut spare, mut third, mut at) = (0, 0, width);
     for (i, layer) in layers.iter().enumerate() {
         at = layer.out_width(at);
-        if i + 1 < layers.len() {
-            widest = widest.max(at);
+        match layers.len() - 1 - i {
+            0 => {}
+            after if after % 2 == 0 => third = third.max(at),
+            _ => spare = spare.max(at),
         }
     }
-    (widest, at)
+    (spare, if third > at { third } else { 0 })
 }
 
-/// Runs `layers` one after another on rows of `width`; the last one writes `y`. Two buffers take turns between them.
-/// Without layers, y = x.
+/// Runs `layers` one after another on rows of `width`; the last one writes `y`. Without layers, y = x.
 pub fn sequence(
     layers: &[Layer],
     run: &mut Run,
@@ -238,25 +257,21 @@ pub fn sequence(
     rows: usize,
     y: &mut [f32],
 ) -> Result<()> {
-    let mut frame = frame.sub();
-    let (widest, _) = widths(layers, width);
-    let between = layers.len().saturating_sub(1);
-    let mut source: &mut [f32] = if between > 0 { frame.take(rows * widest)? } else { &mut [] };
-    let mut target: &mut [f32] = if between > 1 { frame.take(rows * widest)? } else { &mut [] };
-    let mut at = width;
-    let Some((last, before)) = layers.split_last() else {
+    if layers.is_empty() {
         y.copy_from_slice(x);
         return Ok(());
-    };
-    for (i, layer) in before.iter().enumerate() {
-        let out = layer.out_width(at);
-        if i == 0 {
-            layer.forward(run, &mut frame, x, at, &mut source[..rows * out])?;
-        } else {
-            layer.forward(run, &mut frame, &source[..rows * at], at, &mut target[..rows * out])?;
-            std::mem::swap(&mut source, &mut target);
-        }
+    }
+    let mut frame = frame.sub();
+    let (spare, third) = turns(layers, width);
+    let (spare, third) = (frame.take::<f32>(rows * spare)?, frame.take::<f32>(rows * third)?);
+    let mut at = width;
+    for (i, layer) in layers.iter().enumerate() {
+        let (out, after) = (layer.out_width(at), layers.len() - 1 - i);
+        let other = if after == 0 || third.is_empty() { &mut *y } else { &mut *third };
+        let (from, to) = if after % 2 == 0 { (&*spare, other) } else { (&*other, &mut *spare) };
+        let from = if i == 0 { x } else { &from[..rows * at] };
+        layer.forward(run, &mut frame, from, at, &mut to[..rows * out])?;
         at = out;
     }
-    last.forward(run, &mut frame, if before.is_empty() { x } else { &source[..rows * at] }, at, y)
+    Ok(())
 }

@@ -1,7 +1,9 @@
 //! Parameters: where a layer's weights lie, and the store that has them.
 
+use super::adapters::Attached;
 use crate::error::{Code, Error, Result, fail, try_vec};
 use crate::gguf::Gguf;
+use crate::ops::low_rank::LowRank;
 use crate::ops::matmul::Matrix;
 use qorus_kernels::Type;
 use std::ops::Range;
@@ -20,19 +22,7 @@ pub struct Weight {
     tensor: usize,
     /// First byte in the tensor.
     start: usize,
-}
-
-#[cfg(feature = "train")]
-impl Weight {
-    /// Index of the tensor.
-    pub fn tensor(&self) -> usize {
-        self.tensor
-    }
-
-    /// The first row, counted in rows of the whole tensor.
-    pub fn first_row(&self) -> usize {
-        self.start.checked_div(self.row_bytes()).unwrap_or(0)
-    }
+    exact: bool,
 }
 
 #[cfg(feature = "train")]
@@ -46,7 +36,22 @@ impl Vector {
 impl Weight {
     /// The matrix that begins `start` bytes into tensor number `tensor` of the store.
     pub fn new(ty: Type, rows: usize, cols: usize, tensor: usize, start: usize) -> Weight {
-        Weight { ty, rows, cols, tensor, start }
+        Weight { ty, rows, cols, tensor, start, exact: false }
+    }
+
+    /// The same, its products of f32 even where those of a runtime are of bf16: for scores by which something is chosen.
+    pub fn exactly(self) -> Weight {
+        Weight { exact: true, ..self }
+    }
+
+    /// Index of the tensor.
+    pub fn tensor(&self) -> usize {
+        self.tensor
+    }
+
+    /// The first row, counted in rows of the whole tensor.
+    pub fn first_row(&self) -> usize {
+        self.start.checked_div(self.row_bytes()).unwrap_or(0)
     }
 
     /// Bytes of one row. Checked when the weight was made.
@@ -135,10 +140,11 @@ pub enum Tensors {
     Own(Vec<Owned>),
 }
 
-/// The parameters that a pass reads: those of a store, or where they are trained, their trainer's copy.
+/// The parameters that a pass reads: those of a store, or where they are trained, their trainer's copy; and what adapters add.
 #[derive(Clone, Copy)]
 pub struct Params<'a> {
     store: &'a Store,
+    adapters: &'a [Attached],
     #[cfg(feature = "train")]
     trained: Option<super::trained::Values<'a>>,
 }
@@ -148,24 +154,53 @@ impl<'a> Params<'a> {
     pub fn of(store: &'a Store) -> Params<'a> {
         Params {
             store,
+            adapters: &[],
             #[cfg(feature = "train")]
             trained: None,
         }
     }
 
+    /// The same, and what `adapters` add.
+    pub fn adapted(self, adapters: &'a [Attached]) -> Params<'a> {
+        Params { adapters, ..self }
+    }
+
     /// The same, but `trained` in the place of those that are in it.
     #[cfg(feature = "train")]
     pub fn with(store: &'a Store, trained: super::trained::Values<'a>) -> Params<'a> {
-        Params { store, trained: Some(trained) }
+        Params { trained: Some(trained), ..Params::of(store) }
     }
 
     /// A matrix; as f32 where it is trained.
     pub fn matrix(&self, w: &Weight) -> Result<Matrix<'a>> {
         #[cfg(feature = "train")]
         if let Some(values) = self.trained.and_then(|t| t.matrix(w)) {
-            return Ok(Matrix { ty: Type::F32, rows: w.rows, cols: w.cols, bytes: bytemuck::cast_slice(values) });
+            let bytes = bytemuck::cast_slice(values);
+            return Ok(Matrix { ty: Type::F32, rows: w.rows, cols: w.cols, bytes, exact: w.exact });
         }
         self.store.matrix(w)
+    }
+
+    /// What is added to a matrix: by the adapters, as far as they weigh anything, and by the one that is trained.
+    pub fn low_ranks<'b>(&self, w: &'b Weight) -> impl Iterator<Item = LowRank<'a>> + Clone + use<'a, 'b> {
+        let attached = self.adapters.iter().filter(|a| a.weight != 0.0);
+        let attached = attached.filter_map(|a| Some(LowRank { weight: a.weight, ..a.adapter.low_rank(w)? }));
+        #[cfg(feature = "train")]
+        let attached = attached.chain(self.trained.and_then(|t| t.low_rank(w)));
+        attached
+    }
+
+    /// The greatest rank of what is added to any matrix.
+    pub fn rank(&self) -> usize {
+        let rank = self.adapters.iter().map(|a| a.adapter.sites().rank()).max().unwrap_or(0);
+        #[cfg(feature = "train")]
+        let rank = rank.max(self.trained.map_or(0, |t| t.rank()));
+        rank
+    }
+
+    /// Whether anything is added to a matrix.
+    pub fn is_adapted(&self, w: &Weight) -> bool {
+        self.low_ranks(w).next().is_some()
     }
 
     /// A vector's elements.
@@ -209,7 +244,7 @@ impl Store {
         };
         let bytes = tensor.and_then(|t| t.get(w.start..)?.get(..w.row_bytes() * w.rows));
         let bytes = bytes.ok_or_else(|| Error::new(Code::Internal, "a weight lies outside its tensor"))?;
-        Ok(Matrix { ty: w.ty, rows: w.rows, cols: w.cols, bytes })
+        Ok(Matrix { ty: w.ty, rows: w.rows, cols: w.cols, bytes, exact: w.exact })
     }
 
     /// A vector's elements.

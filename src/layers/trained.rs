@@ -3,9 +3,12 @@
 //! A matrix is trained as the whole tensor it lies in, so that two layers which share a tensor (a tied embedding) share its
 //! values and add up its gradient. Everything else stays frozen where the store has it.
 
+use super::adapters::{Factor, Found, Site, Sites};
 use super::param::{Store, Tensors};
 use super::{Layer, Vector, Weight};
 use crate::error::{Result, fail, try_vec};
+use crate::ops::low_rank::LowRank;
+use crate::rng::uniform;
 use qorus_kernels::Kernels;
 use std::sync::Arc;
 
@@ -16,6 +19,8 @@ pub enum Param {
     Matrix(Weight),
     /// The weight of a norm, or a bias.
     Vector(Vector),
+    /// A part of what an adapter adds to a matrix.
+    Factor(Site, Factor),
 }
 
 /// One trained parameter: elements `at..at + len` of the values, and of the gradients.
@@ -38,10 +43,15 @@ pub struct Trained {
     /// Where the vectors are in the list, by their place in the store.
     vectors: Vec<u32>,
     len: usize,
+    /// The adapter that is trained, and the first of its elements.
+    sites: Sites,
+    sites_at: usize,
+    /// What its inputs lose at random, and what its first values come from.
+    dropout: f32,
+    seed: u64,
 }
 
-/// Parameters begin at multiples of so many elements: a block of 8-bit moments, and more than a cache line.
-pub const UNIT: usize = 256;
+pub use super::adapters::UNIT;
 
 /// The elements of a parameter in the block.
 fn padded(len: usize) -> Result<usize> {
@@ -100,6 +110,7 @@ impl Trained {
                         None => list.push(Trainee { param: whole(rows), at: 0, len: 0 }),
                     }
                 }
+                Param::Factor(..) => fail!(Internal, "a layer has no adapter of its own"),
                 Param::Vector(v) => {
                     let same = |t: &&Trainee| matches!(t.param, Param::Vector(k) if k.start() == v.start());
                     if list.iter().find(same).is_none() {
@@ -113,6 +124,7 @@ impl Trained {
             let elements = match trainee.param {
                 Param::Matrix(w) => w.rows.checked_mul(w.cols),
                 Param::Vector(v) => Some(v.len),
+                Param::Factor(..) => None,
             };
             let end = elements.map(padded).transpose()?.and_then(|n| len.checked_add(n));
             let (Some(elements), Some(end)) = (elements, end) else {
@@ -125,9 +137,67 @@ impl Trained {
         vectors.extend((0..list.len() as u32).filter(|&i| matches!(list[i as usize].param, Param::Vector(_))));
         vectors.sort_by_key(|&i| match list[i as usize].param {
             Param::Vector(v) => v.start(),
-            Param::Matrix(_) => 0,
+            Param::Matrix(_) | Param::Factor(..) => 0,
         });
-        Ok(Trained { list, tensors, vectors, len })
+        Ok(Trained { list, tensors, vectors, sites_at: len, len, ..Trained::default() })
+    }
+
+    /// The same with an adapter, which [`Trained::load`] begins at nothing: `a` at random from `seed`, `b` at 0, and magnitudes at the
+    /// lengths of rows. `dropout` is the probability that an element of its inputs is dropped.
+    pub fn with_adapter(mut self, sites: Sites, dropout: f32, seed: u64) -> Result<Trained> {
+        if !(0.0..1.0).contains(&dropout) {
+            fail!(InvalidArgument, "the adapter's inputs are dropped with probability {dropout}: give 0 to below 1");
+        }
+        let Some(len) = self.len.checked_add(sites.len()) else {
+            fail!(OutOfMemory, "the trained parameters do not fit the address space")
+        };
+        if self.list.try_reserve(3 * sites.list().len()).is_err() {
+            fail!(OutOfMemory, "no memory for a list of the parameters");
+        }
+        for site in sites.list() {
+            for factor in Factor::ALL {
+                let (at, len) = site.factor(factor);
+                if len > 0 {
+                    self.list.push(Trainee { param: Param::Factor(*site, factor), at: self.len + at, len });
+                }
+            }
+        }
+        (self.sites_at, self.len, self.sites, self.dropout, self.seed) = (self.len, len, sites, dropout, seed);
+        Ok(self)
+    }
+
+    /// The adapter that is trained.
+    pub fn sites(&self) -> &Sites {
+        &self.sites
+    }
+
+    /// The adapter's part of the values, or of the gradients.
+    pub fn adapter<'a>(&self, values: &'a [f32]) -> &'a [f32] {
+        &values[self.sites_at..][..self.sites.len()]
+    }
+
+    /// The same, to write.
+    pub fn adapter_mut<'a>(&self, values: &'a mut [f32]) -> &'a mut [f32] {
+        &mut values[self.sites_at..][..self.sites.len()]
+    }
+
+    /// The probability that an element of the adapter's inputs is dropped.
+    pub fn dropout(&self) -> f32 {
+        self.dropout
+    }
+
+    /// Whether anything of a layer is trained.
+    pub fn reaches(&self, layer: &Layer) -> bool {
+        let mut any = false;
+        layer.params(&mut |param| {
+            any |= self.has(&param) || matches!(param, Param::Matrix(w) if self.sites.touches(&w));
+        });
+        any
+    }
+
+    /// The first of the layers of which anything is trained; their number when none is.
+    pub fn first(&self, layers: &[Layer]) -> usize {
+        layers.iter().position(|layer| self.reaches(layer)).unwrap_or(layers.len())
     }
 
     /// The trained parameters, in the order of their places.
@@ -161,6 +231,14 @@ impl Trained {
                         kernels.dequantize(m.ty, bytes, row);
                     }
                 }
+                Param::Factor(_, Factor::B) => {}
+                Param::Factor(site, Factor::A) => {
+                    // Uniform with the variance 1 / (3 inputs), as PEFT begins it (He et al., arXiv 1502.01852, with a slope of sqrt 5).
+                    let bound = 1.0 / (site.w.cols.max(1) as f64).sqrt();
+                    let draw = |i: u64| (2.0 * uniform(self.seed, t.at as u64, i) - 1.0) * bound;
+                    (0u64..).zip(out).for_each(|(i, out)| *out = draw(i) as f32);
+                }
+                Param::Factor(site, Factor::Magnitude) => lengths(store, kernels, &site.w, out)?,
             }
         }
         Ok(())
@@ -171,6 +249,7 @@ impl Trained {
         match param {
             Param::Matrix(w) => self.matrix(w).is_some(),
             Param::Vector(v) => self.vector(v).is_some(),
+            Param::Factor(site, _) => self.sites.find(&site.w).is_some(),
         }
     }
 
@@ -179,6 +258,7 @@ impl Trained {
         match param {
             Param::Matrix(w) => self.matrix(w),
             Param::Vector(v) => self.vector(v),
+            Param::Factor(..) => None,
         }
     }
 
@@ -192,7 +272,7 @@ impl Trained {
     fn vector(&self, v: &Vector) -> Option<(usize, usize)> {
         let start = |i: u32| match self.list[i as usize].param {
             Param::Vector(v) => v.start(),
-            Param::Matrix(_) => 0,
+            Param::Matrix(_) | Param::Factor(..) => 0,
         };
         let behind = self.vectors.partition_point(|&i| start(i) <= v.start());
         let i = *self.vectors.get(behind.checked_sub(1)?)?;
@@ -202,20 +282,41 @@ impl Trained {
     }
 }
 
+/// The length of each row of a matrix.
+fn lengths(store: &Store, kernels: &Kernels, w: &Weight, out: &mut [f32]) -> Result<()> {
+    let m = store.matrix(w)?;
+    let mut row = try_vec(w.cols, "a row of weights")?;
+    row.resize(w.cols, 0.0);
+    for (length, bytes) in out.iter_mut().zip(m.bytes.chunks_exact(w.row_bytes())) {
+        kernels.dequantize(m.ty, bytes, &mut row);
+        *length = kernels.dot(&row, &row).sqrt();
+    }
+    Ok(())
+}
+
 /// The values of trained parameters, to read.
 #[derive(Clone, Copy)]
 pub struct Values<'a> {
     trained: &'a Trained,
     values: &'a [f32],
+    lengths: &'a [f32],
 }
 
 impl<'a> Values<'a> {
     /// `values` as [`Trained::load`] filled it, and training changed it since.
     pub fn new(trained: &'a Trained, values: &'a [f32]) -> Result<Values<'a>> {
+        Values::with_lengths(trained, values, &[])
+    }
+
+    /// The same with the lengths that the rows of matrices have with the adapter, where it has magnitudes.
+    pub fn with_lengths(trained: &'a Trained, values: &'a [f32], lengths: &'a [f32]) -> Result<Values<'a>> {
         if values.len() != trained.len {
             fail!(Shape, "{} values for trained parameters of {}", values.len(), trained.len);
         }
-        Ok(Values { trained, values })
+        if lengths.len() != trained.sites.rows() {
+            fail!(Shape, "{} lengths for {} rows with magnitudes", lengths.len(), trained.sites.rows());
+        }
+        Ok(Values { trained, values, lengths })
     }
 
     pub(super) fn matrix(&self, w: &Weight) -> Option<&'a [f32]> {
@@ -225,36 +326,51 @@ impl<'a> Values<'a> {
     pub(super) fn vector(&self, v: &Vector) -> Option<&'a [f32]> {
         self.trained.vector(v).and_then(|(at, len)| self.values.get(at..at + len))
     }
+
+    pub(super) fn low_rank(&self, w: &Weight) -> Option<LowRank<'a>> {
+        let found = self.trained.sites.find(w)?;
+        Some(found.low_rank(self.trained.adapter(self.values), Some(self.lengths)))
+    }
+
+    /// The greatest rank of the adapter.
+    pub fn rank(&self) -> usize {
+        self.trained.sites.rank()
+    }
 }
 
 /// Trained values as they were at a moment, for contexts to run on while training goes on.
 pub struct Snapshot {
     trained: Arc<Trained>,
     values: Vec<f32>,
+    lengths: Vec<f32>,
 }
 
 impl Snapshot {
-    /// A copy of `values`, in the places of `trained`.
-    pub fn new(trained: &Arc<Trained>, values: &[f32]) -> Result<Snapshot> {
-        let mut copy = try_vec(values.len(), "trained values")?;
-        copy.extend_from_slice(values);
-        let snapshot = Snapshot { trained: Arc::clone(trained), values: copy };
+    /// A copy of `values`, in the places of `trained`, and of `lengths` as in [`Values::with_lengths`].
+    pub fn new(trained: &Arc<Trained>, values: &[f32], lengths: &[f32]) -> Result<Snapshot> {
+        let copy = |of: &[f32]| -> Result<Vec<f32>> {
+            let mut copy = try_vec(of.len(), "trained values")?;
+            copy.extend_from_slice(of);
+            Ok(copy)
+        };
+        let snapshot = Snapshot { trained: Arc::clone(trained), values: copy(values)?, lengths: copy(lengths)? };
         snapshot.values()?;
         Ok(snapshot)
     }
 
     /// Takes the values of another moment.
-    pub fn update(&mut self, values: &[f32]) -> Result<()> {
-        if values.len() != self.values.len() {
+    pub fn update(&mut self, values: &[f32], lengths: &[f32]) -> Result<()> {
+        if values.len() != self.values.len() || lengths.len() != self.lengths.len() {
             fail!(Shape, "{} values for a snapshot of {}", values.len(), self.values.len());
         }
         self.values.copy_from_slice(values);
+        self.lengths.copy_from_slice(lengths);
         Ok(())
     }
 
     /// The values.
     pub fn values(&self) -> Result<Values<'_>> {
-        Values::new(&self.trained, &self.values)
+        Values::with_lengths(&self.trained, &self.values, &self.lengths)
     }
 }
 
@@ -283,6 +399,17 @@ impl<'a> Grads<'a> {
     pub fn vector(&mut self, v: &Vector) -> Option<&mut [f32]> {
         let (at, len) = self.trained.vector(v)?;
         self.values.get_mut(at..at + len)
+    }
+
+    /// The gradients of what is added to a matrix: of `a` `[rank][cols]`, of `b` `[rank][site.rows()]`, and of the magnitudes of the
+    /// weight's rows.
+    pub fn low_rank(&mut self, found: &Found) -> [&mut [f32]; 3] {
+        let values = &mut self.values[self.trained.sites_at..];
+        let (a, b) = (found.a(), found.b());
+        let magnitudes = found.magnitudes().unwrap_or(b.end..b.end);
+        let (before, after) = values.split_at_mut(b.start);
+        let (own, after) = after.split_at_mut(b.len());
+        [&mut before[a], own, &mut after[magnitudes.start - b.end..magnitudes.end - b.end]]
     }
 
     /// Whether a parameter is trained.

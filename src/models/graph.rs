@@ -4,7 +4,7 @@ use super::rope::Rope;
 use crate::error::{Code, Error, Result, fail, try_vec};
 use crate::gguf::Gguf;
 use crate::layers::param::{Store, Tensors};
-use crate::layers::{CacheSlot, Layer};
+use crate::layers::{CacheSlot, Layer, Weight};
 use crate::memory::align_up;
 use crate::ops::attend::CacheShape;
 use qorus_kernels::{Isa, Kernels, Type};
@@ -28,6 +28,19 @@ pub struct KvHeads {
     pub n_kv: usize,
     /// Elements of each.
     pub head_dim: usize,
+}
+
+/// A matrix that an adapter may add to.
+#[derive(Clone, Debug)]
+pub struct Adaptable {
+    /// The whole tensor.
+    pub w: Weight,
+    /// Matrices in it.
+    pub experts: usize,
+    /// Its name in the file; `output.weight` for the head, also where that is the embedding.
+    pub name: String,
+    /// Whether it makes the logits.
+    pub head: bool,
 }
 
 /// A list of layers, and what a context must provide for them.
@@ -80,6 +93,35 @@ impl Graph {
     /// Width of the rows after the layers before `end`.
     pub fn width_at(&self, end: usize) -> usize {
         self.layers[..end].iter().fold(self.in_width, |width, layer| layer.out_width(width))
+    }
+
+    /// The matrices that an adapter may add to, each whole, in the order of the layers, with their names in the file.
+    pub fn adaptable(&self, gguf: Option<&Gguf>) -> Result<Vec<Adaptable>> {
+        let mut all: Vec<Adaptable> = Vec::new();
+        let (end, mut failed) = (self.embedding_end(), false);
+        for (i, layer) in self.layers.iter().enumerate() {
+            layer.products(&mut |w, experts| {
+                let rows = w.first_row() + w.rows;
+                if let Some(known) = all.iter_mut().find(|known| known.w.tensor() == w.tensor()) {
+                    known.w.rows = known.w.rows.max(rows);
+                    return;
+                }
+                let (head, info) = (i >= end && self.vocab() > 0, gguf.and_then(|g| g.tensors().get(w.tensor())));
+                let name = match gguf.zip(info) {
+                    _ if head => "output.weight".to_owned(),
+                    Some((gguf, info)) => gguf.tensor_name(info).to_owned(),
+                    None => format!("matrix {}", w.tensor()),
+                };
+                failed |= all.try_reserve(1).is_err();
+                if !failed {
+                    all.push(Adaptable { w: Weight::new(w.ty, rows, w.cols, w.tensor(), 0), experts, name, head });
+                }
+            });
+        }
+        if failed {
+            fail!(OutOfMemory, "no memory for a list of the matrices");
+        }
+        Ok(all)
     }
 
     /// Each attention layer's part of a cache of `seqs` sequences of `ctx` positions in storage type `ty`, and the

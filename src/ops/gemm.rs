@@ -1,7 +1,7 @@
 //! Products of f32 matrices, for training: forward, backward to the input and backward to the weights.
 //!
 //! With rows of activations `x [rows][in]` and weights `w [out][in]` these are `y = x w^T`, `dx = dy w` and `dw += dy^T x`; the transposes are
-//! views. Factors may be rounded to bf16 ([`Products`]). An element's sum runs in one order, whatever part of the result a thread has.
+//! views. Factors may be rounded to bf16. An element's sum runs in one order, whatever part of the result a thread has.
 
 use super::Exec;
 use crate::error::{Result, fail};
@@ -20,13 +20,22 @@ pub const fn scratch() -> usize {
     qorus_kernels::gemm_bytes()
 }
 
-/// `c = a b`, or `c += a b` to `accumulate`; `c` is `[a.rows()][b.cols()]`. `Shape` when the sizes do not fit each other.
-pub fn gemm(exec: &Exec, a: Mat, b: Mat, accumulate: bool, c: &mut [f32]) -> Result<()> {
+/// `c = a b`, or `c += a b` to `accumulate`; `c` is `[a.rows()][b.cols()]`. `products`: how the factors are rounded. `Shape` when the
+/// sizes do not fit each other.
+pub fn gemm(exec: &Exec, products: Products, a: Mat, b: Mat, accumulate: bool, c: &mut [f32]) -> Result<()> {
     let (rows, cols, depth) = (a.rows(), b.cols(), a.cols());
     if b.rows() != depth || rows.checked_mul(cols) != Some(c.len()) {
         fail!(Shape, "a product of [{rows}][{depth}] and [{}][{cols}] into {} elements", b.rows(), c.len());
     }
-    let c = TileMut::new(c, rows, cols);
+    gemm_to(exec, products, a, b, accumulate, &TileMut::new(c, rows, cols))
+}
+
+/// The same into a window of a matrix.
+pub fn gemm_to(exec: &Exec, products: Products, a: Mat, b: Mat, accumulate: bool, c: &TileMut) -> Result<()> {
+    let (rows, cols, depth) = (a.rows(), b.cols(), a.cols());
+    if b.rows() != depth || (rows, cols) != (c.rows(), c.cols()) {
+        fail!(Shape, "a product of [{rows}][{depth}] and [{}][{cols}] into [{}][{}]", b.rows(), c.rows(), c.cols());
+    }
     let few = rows.saturating_mul(cols).saturating_mul(depth) < WORTH;
     let grid = if few { (1, 1) } else { grid(rows, cols, exec.pool.len()) };
     let job = |thread: usize| {
@@ -36,11 +45,7 @@ pub fn gemm(exec: &Exec, a: Mat, b: Mat, accumulate: bool, c: &mut [f32]) -> Res
             let scratch = unsafe { exec.scratch_of(thread) };
             // SAFETY: the places of the threads are disjoint.
             let mut c = unsafe { c.part_shared(rows.clone(), cols.clone()) };
-            let (a, b) = (a.part(rows, 0..depth), b.part(0..depth, cols));
-            match exec.kernels.products() {
-                Products::F32 => exec.kernels.gemm(a, b, accumulate, &mut c, scratch),
-                Products::Bf16 => exec.kernels.gemm_bf16(a, b, accumulate, &mut c, scratch),
-            }
+            part_of(exec, products, a.part(rows, 0..depth), b.part(0..depth, cols), accumulate, &mut c, scratch);
         }
     };
     if grid == (1, 1) {
@@ -48,6 +53,22 @@ pub fn gemm(exec: &Exec, a: Mat, b: Mat, accumulate: bool, c: &mut [f32]) -> Res
         return Ok(());
     }
     exec.pool.run(&job)
+}
+
+/// One thread's product.
+pub(super) fn part_of(
+    exec: &Exec,
+    products: Products,
+    a: Mat,
+    b: Mat,
+    accumulate: bool,
+    c: &mut TileMut,
+    scratch: &mut [u8],
+) {
+    match products {
+        Products::F32 => exec.kernels.gemm(a, b, accumulate, c, scratch),
+        Products::Bf16 => exec.kernels.gemm_bf16(a, b, accumulate, c, scratch),
+    }
 }
 
 /// How many parts the rows and the columns are cut into: as many as there are threads, and as little to pack for each as that allows.
@@ -82,8 +103,9 @@ mod tests {
             let exec =
                 Exec { kernels: &kernels, pool: &pool, scratch: &shards, scratch_bytes: scratch(), cancel: &cancel };
             let mut c = start.clone();
-            gemm(&exec, Mat::new(&a, k, m, m).t(), Mat::new(&b, k, n, n), accumulate, &mut c).unwrap();
-            assert!(gemm(&exec, Mat::new(&a, m, k, k), Mat::new(&b, n, k, k), accumulate, &mut c).is_err());
+            gemm(&exec, Products::F32, Mat::new(&a, k, m, m).t(), Mat::new(&b, k, n, n), accumulate, &mut c).unwrap();
+            let unfit = (Mat::new(&a, m, k, k), Mat::new(&b, n, k, k));
+            assert!(gemm(&exec, Products::F32, unfit.0, unfit.1, accumulate, &mut c).is_err());
             c
         };
         for accumulate in [false, true] {

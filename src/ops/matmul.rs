@@ -3,14 +3,10 @@
 //! Weights are `[out][in]`, activations `[rows][in]`, results `[rows][out]`. Quantized weights meet
 //! activations that are rounded to 8 bits once, whatever number of products reads them.
 
-#[cfg(feature = "train")]
-use super::gemm::gemm;
 use super::{Exec, by_rows};
 use crate::error::{Result, fail};
 use crate::memory::{Frame, Need};
 use crate::threads::{self, Shards};
-#[cfg(feature = "train")]
-use qorus_kernels::Mat;
 use qorus_kernels::{ActQ8, Products, TileMut, Type};
 
 /// Weight rows that one thread takes at a time: a multiple of every kernel's panel.
@@ -30,16 +26,14 @@ pub struct Matrix<'a> {
     pub cols: usize,
     /// `rows` rows of `ty.row_bytes(cols)` bytes.
     pub bytes: &'a [u8],
+    /// As [`Weight::exactly`](crate::layers::Weight::exactly).
+    pub exact: bool,
 }
 
-#[cfg(feature = "train")]
-impl<'a> Matrix<'a> {
-    /// The elements of weights that are stored as f32.
-    fn f32s(&self) -> Result<&'a [f32]> {
-        match bytemuck::try_cast_slice(self.bytes) {
-            Ok(values) if self.ty == Type::F32 => Ok(values),
-            _ => fail!(Unsupported, "weights as {} that do not lie at multiples of 4 bytes", self.ty.name()),
-        }
+impl Matrix<'_> {
+    /// How the factors of its products are rounded.
+    pub(super) fn products(&self, exec: &Exec) -> Products {
+        if self.exact { Products::F32 } else { exec.kernels.products() }
     }
 }
 
@@ -132,7 +126,7 @@ pub fn matmul<const N: usize>(exec: &Exec, input: &Input, products: [Product<'_>
             let mut y = unsafe { y.cols_shared(range.clone()) };
             match &input.q8 {
                 Some(q8) if w.ty.is_quantized() => exec.kernels.matmul_q8(w.ty, bytes, q8, &mut y, panel),
-                _ if w.ty == Type::BF16 && exec.kernels.products() == Products::Bf16 => {
+                _ if w.ty == Type::BF16 && w.products(exec) == Products::Bf16 => {
                     exec.kernels.matmul_bf16(w.ty, bytes, input.x, w.cols, &mut y);
                 }
                 _ => exec.kernels.matmul_f32(w.ty, bytes, input.x, w.cols, &mut y),
@@ -144,80 +138,4 @@ pub fn matmul<const N: usize>(exec: &Exec, input: &Input, products: [Product<'_>
             }
         }
     })
-}
-
-/// Weight rows that [`matmul_backward`] makes f32 at once.
-#[cfg(feature = "train")]
-const UNPACKED: usize = 256;
-
-/// What [`matmul_backward`] takes for weights of `rows` outputs.
-#[cfg(feature = "train")]
-pub fn backward_need(ty: Type, rows: usize, cols: usize) -> Need {
-    if ty == Type::F32 { Need::new() } else { Need::new().take::<f32>(rows.min(UNPACKED).saturating_mul(cols)) }
-}
-
-/// y = x w^T (+ bias) for f32 weights by the product that training's backward passes use: rows share each pass over the
-/// weights.
-#[cfg(feature = "train")]
-pub fn matmul_rows(exec: &Exec, x: &[f32], w: &Matrix, bias: Option<&[f32]>, y: &mut [f32]) -> Result<()> {
-    let rows = x.len() / w.cols.max(1);
-    if y.len() != rows * w.rows || x.len() != rows * w.cols {
-        fail!(Shape, "{} elements times weights [{}][{}] into {}", x.len(), w.rows, w.cols, y.len());
-    }
-    let values = w.f32s()?;
-    let (x, values) = (Mat::new(x, rows, w.cols, w.cols), Mat::new(values, w.rows, w.cols, w.cols));
-    if let Some(bias) = bias {
-        y.chunks_exact_mut(w.rows.max(1)).for_each(|y| y.copy_from_slice(bias));
-    }
-    gemm(exec, x, values.t(), bias.is_some(), y)
-}
-
-/// Of y = x w^T: dx = dy w, or dx += dy w to `accumulate`; `[rows][w.rows]` to `[rows][w.cols]`. Weights of other types are made f32,
-/// a few rows at a time.
-#[cfg(feature = "train")]
-pub fn matmul_backward(
-    exec: &Exec,
-    frame: &mut Frame<'_>,
-    dy: &[f32],
-    w: &Matrix,
-    accumulate: bool,
-    dx: &mut [f32],
-) -> Result<()> {
-    let rows = dy.len() / w.rows.max(1);
-    if dx.len() != rows * w.cols {
-        fail!(Shape, "{rows} rows of gradients into {} elements, {} each", dx.len(), w.cols);
-    }
-    let dy = Mat::new(dy, rows, w.rows, w.rows);
-    if w.ty == Type::F32 {
-        let values = w.f32s()?;
-        return gemm(exec, dy, Mat::new(values, w.rows, w.cols, w.cols), accumulate, dx);
-    }
-    let mut frame = frame.sub();
-    let unpacked = frame.take::<f32>(w.rows.min(UNPACKED) * w.cols)?;
-    let row_bytes = w.bytes.len() / w.rows.max(1);
-    for from in (0..w.rows).step_by(UNPACKED) {
-        let n = UNPACKED.min(w.rows - from);
-        let part = &mut unpacked[..n * w.cols];
-        let shards = Shards::new(&mut *part);
-        exec.pool.split(n, 1, |rows| {
-            for row in rows {
-                // SAFETY: each row belongs to one thread.
-                let out = unsafe { shards.part(row * w.cols..(row + 1) * w.cols) };
-                exec.kernels.dequantize(w.ty, &w.bytes[(from + row) * row_bytes..][..row_bytes], out);
-            }
-        })?;
-        let part = Mat::new(part, n, w.cols, w.cols);
-        gemm(exec, dy.part(0..rows, from..from + n), part, accumulate || from > 0, dx)?;
-    }
-    Ok(())
-}
-
-/// Of y = x w^T: dw += dy^T x, `[rows][out]` and `[rows][cols]` to `[out][cols]`.
-#[cfg(feature = "train")]
-pub fn matmul_backward_weight(exec: &Exec, x: &[f32], cols: usize, dy: &[f32], dw: &mut [f32]) -> Result<()> {
-    let (rows, out) = (x.len() / cols.max(1), dw.len() / cols.max(1));
-    if dy.len() != rows * out || dw.len() != out * cols {
-        fail!(Shape, "gradients of {} elements over {rows} rows for weights [{out}][{cols}]", dy.len());
-    }
-    gemm(exec, Mat::new(dy, rows, out, out).t(), Mat::new(x, rows, cols, cols), true, dw)
 }

@@ -13,7 +13,10 @@ pub mod elementwise;
 pub mod embedding;
 #[cfg(feature = "train")]
 pub mod gemm;
+pub mod low_rank;
 pub mod matmul;
+#[cfg(feature = "train")]
+pub mod matmul_rows;
 pub mod norm;
 pub mod rope;
 pub mod tensors;

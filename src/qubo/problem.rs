@@ -1,6 +1,6 @@
 //! What is to be solved: coefficients as they were given, and the value of an assignment.
 
-use super::values::{Values, stride};
+use super::values::{Values, Width, stride};
 use std::sync::Arc;
 
 /// Which values are good.
@@ -205,41 +205,67 @@ impl Inner {
 
     /// The cost of an assignment, without the offset.
     pub fn cost(&self, x: &[u8]) -> Cost {
+        let ones = (0..self.n).filter(|&i| x[i] != 0);
         match &self.linear {
-            Linear::Exact(a) => {
-                let mut sum = 0i64;
-                for i in (0..self.n).filter(|&i| x[i] != 0) {
-                    let couplings: i64 = self.above(i, x).map(|at| self.values().int(at)).sum();
-                    sum += a[i] + (couplings << self.shift);
+            Linear::Exact(a) => Cost::Exact(ones.map(|i| a[i] + (self.sum_above(i, x) << self.shift)).sum()),
+            Linear::Float(a) => Cost::Float(ones.map(|i| a[i] + self.float_above(i, x)).sum()),
+        }
+    }
+
+    /// The stored couplings of `i` with later variables that are 1, summed.
+    fn sum_above(&self, i: usize, x: &[u8]) -> i64 {
+        let values = self.values();
+        match &self.rows {
+            Rows::Sparse { .. } => self.above(i).filter(|(j, _)| x[*j] != 0).map(|(_, at)| values.int(at)).sum(),
+            Rows::Dense(_) => {
+                let (row, x) = (i * stride(self.n) + i + 1..i * stride(self.n) + self.n, &x[i + 1..]);
+                match values.width {
+                    Width::I8 => chosen(&values.slice::<i8>()[row], x, i64::from),
+                    Width::I16 => chosen(&values.slice::<i16>()[row], x, i64::from),
+                    Width::I32 => chosen(&values.slice::<i32>()[row], x, i64::from),
+                    Width::I64 | Width::F64 => chosen(&values.slice::<i64>()[row], x, |v| v),
                 }
-                Cost::Exact(sum)
-            }
-            Linear::Float(a) => {
-                let mut sum = 0.0;
-                for i in (0..self.n).filter(|&i| x[i] != 0) {
-                    let couplings: f64 = self.above(i, x).map(|at| self.values().float(at)).sum();
-                    sum += a[i] + couplings;
-                }
-                Cost::Float(sum)
             }
         }
     }
 
-    /// Places of the couplings of `i` with later variables that are 1.
-    fn above<'a>(&'a self, i: usize, x: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
-        let (sparse, dense) = match &self.rows {
-            Rows::Sparse { starts, cols, .. } => {
-                let row = &cols[starts[i]..starts[i + 1]];
-                let first = starts[i] + row.partition_point(|&j| j as usize <= i);
-                (first..starts[i + 1], 0..0)
+    /// The same of floats.
+    fn float_above(&self, i: usize, x: &[u8]) -> f64 {
+        let values = self.values().slice::<f64>();
+        match &self.rows {
+            Rows::Sparse { .. } => self.above(i).filter(|(j, _)| x[*j] != 0).map(|(_, at)| values[at]).sum(),
+            Rows::Dense(_) => {
+                let row = &values[i * stride(self.n) + i + 1..i * stride(self.n) + self.n];
+                row.iter().zip(&x[i + 1..]).map(|(v, x)| if *x != 0 { *v } else { 0.0 }).sum()
             }
-            Rows::Dense(_) => (0..0, i + 1..self.n),
-        };
-        let cols: &[u32] = match &self.rows {
-            Rows::Sparse { cols, .. } => cols,
-            Rows::Dense(_) => &[],
-        };
-        let sparse = sparse.filter(move |&at| x[cols[at] as usize] != 0);
-        sparse.chain(dense.filter(|&j| x[j] != 0).map(move |j| i * stride(self.n) + j))
+        }
     }
+
+    /// Later variables in the list of `i`, and where their couplings stand.
+    fn above(&self, i: usize) -> impl Iterator<Item = (usize, usize)> + '_ {
+        let (range, cols): (_, &[u32]) = match &self.rows {
+            Rows::Sparse { starts, cols, .. } => (starts[i]..starts[i + 1], cols),
+            Rows::Dense(_) => (0..0, &[]),
+        };
+        let first = range.start + cols[range.clone()].partition_point(|&j| j as usize <= i);
+        (first..range.end).map(|at| (cols[at] as usize, at))
+    }
+
+    /// Adds row `i` times a factor to as many sums as there are variables.
+    pub fn add_row(&self, i: usize, by: f64, sums: &mut [f64]) {
+        match &self.rows {
+            Rows::Dense(values) if values.width == Width::F64 => {
+                let row = &values.slice::<f64>()[i * stride(self.n)..][..self.n];
+                for (sum, v) in sums.iter_mut().zip(row) {
+                    *sum += by * v;
+                }
+            }
+            _ => self.row(i).for_each(|(j, at)| sums[j as usize] += by * self.coupling(at)),
+        }
+    }
+}
+
+/// The numbers where `x` is not 0, summed.
+fn chosen<T: Copy>(row: &[T], x: &[u8], wide: impl Fn(T) -> i64) -> i64 {
+    row.iter().zip(x).map(|(v, x)| if *x != 0 { wide(*v) } else { 0 }).sum()
 }

@@ -33,7 +33,7 @@ pub struct Samples {
 impl Samples {
     /// Room for `cap` samples of `n` variables. `OutOfMemory`.
     pub fn new(n: usize, cap: usize, sense: Sense) -> Result<Samples> {
-        let cells = n.checked_mul(cap).unwrap_or(usize::MAX);
+        let cells = n.saturating_mul(cap);
         Ok(Samples {
             n,
             sense,

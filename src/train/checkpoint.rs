@@ -8,6 +8,7 @@ use super::data::Position;
 use super::schedule::PlateauState;
 use super::trainer::Trainer;
 use crate::error::{Code, Error, Result, fail};
+use crate::layers::keep::Keep;
 use crate::memory::map::Map;
 use crate::memory::save::SaveFile;
 use serde_json::{Value, json};
@@ -88,6 +89,7 @@ pub fn load(path: &Path, trainer: &mut Trainer) -> Result<State> {
         ("model", "is of another model, or trains other parts of it"),
         ("method", "is of another optimizer"),
         ("products", "rounds the factors of products otherwise"),
+        ("rounded", "keeps what the way back needs otherwise, in f32 or bf16"),
         ("values", "has other values"),
         ("state", "has another optimizer's state"),
     ] {
@@ -140,6 +142,7 @@ fn header(trainer: &Trainer, state: &State) -> Value {
         "state": optimizer.state().len(),
         "isa": trainer.model().runtime.kernels.isa().name(),
         "products": format!("{:?}", trainer.model().runtime.kernels.products()),
+        "rounded": trainer.params.keep == Keep::Bf16,
         "step": state.step,
         "position": [state.position.epoch, state.position.unit, state.position.offset],
         "data": state.data,

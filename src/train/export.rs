@@ -22,7 +22,8 @@ pub fn export(trainer: &Trainer, path: &Path, ty: Option<Type>) -> Result<()> {
         if ty.is_some_and(|ty| ty != Type::F32) {
             fail!(Unsupported, "the model was built by hand: it is saved with the values as they were trained");
         }
-        let params = Params::with(&model.store, Values::new(trainer.trained(), trainer.values())?);
+        let params =
+            Params::with(&model.store, Values::with_lengths(trainer.trained(), trainer.values(), &trainer.lengths)?);
         return crate::models::qorus::save(&model.graph, &params, |_| Ok(()), path);
     };
     let kernels = &model.runtime.kernels;
@@ -39,6 +40,8 @@ pub fn export(trainer: &Trainer, path: &Path, ty: Option<Type>) -> Result<()> {
     for t in trainer.trained().list() {
         let tensor = match t.param {
             Param::Matrix(w) => Some(w.tensor()),
+            // An adapter is a file of its own.
+            Param::Factor(..) => continue,
             Param::Vector(v) => model.graph.loads.iter().find(|l| l.at == v.start()).map(|l| l.tensor),
         };
         match tensor.and_then(|i| places.get_mut(i)) {

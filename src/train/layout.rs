@@ -1,5 +1,6 @@
 //! What a trainer will need, from shapes alone: the sizes of a pass, and the bytes by class.
 
+use super::adapter;
 use super::examples::Slab;
 use super::loss::{self, CrossEntropy};
 use super::optim::{Method, Optimizer};
@@ -8,6 +9,7 @@ use super::trainer::{Objective, TrainerParams};
 use crate::engine::Model;
 use crate::error::{Result, fail};
 use crate::gguf::Gguf;
+use crate::layers::adapters::Factor;
 use crate::layers::train::{PassSizes, sequence_backward_need, sequence_cache_len, sequence_train_need};
 use crate::layers::trained::{Param, Trained};
 use crate::memory::{Need, Plan};
@@ -22,6 +24,8 @@ const SLICE_BYTES: usize = 32 << 20;
 pub(super) struct Layout {
     /// Layers of the head begin here.
     pub end: usize,
+    /// The first layer of which anything is trained: the way back ends there.
+    pub stop: usize,
     /// Width of the rows that go into the head, and of its results.
     pub width: usize,
     pub out: usize,
@@ -40,7 +44,7 @@ pub(super) struct Layout {
 
 impl Layout {
     pub fn new(graph: &Graph, trained: &Trained, slots: &Slots, params: &TrainerParams) -> Result<Layout> {
-        let &TrainerParams { rows, longest, slice, recompute, .. } = params;
+        let &TrainerParams { rows, longest, slice, keep, eight, .. } = params;
         if rows == 0 || longest == 0 || longest > rows || u32::try_from(rows).is_err() {
             fail!(
                 InvalidArgument,
@@ -53,8 +57,9 @@ impl Layout {
         let (width, out) = (graph.width_at(end), graph.out_width());
         let near = (SLICE_BYTES / 4 / out.max(1)).clamp(32, 1024);
         let slice = if slice == 0 { near } else { slice }.min(rows);
-        let sizes = |rows| PassSizes { rows, longest, recompute, trained };
+        let sizes = |rows| PassSizes { rows, longest, keep, eight, trained };
         let head = &graph.layers[end..];
+        let stop = trained.first(&graph.layers);
         let cache = graph.train_cache_len(sizes(rows), end);
         let head_cache = sequence_cache_len(head, sizes(slice), width);
         let work = Need::new()
@@ -64,14 +69,15 @@ impl Layout {
             .take::<f32>(slice.saturating_mul(params.objective.gradient_width(out)))
             .take::<f32>(head_cache);
         let pass = graph
-            .train_need(sizes(rows), end, 0, false)
+            .train_need(sizes(rows), end, stop.min(end), false)
             .sub(sequence_train_need(head, sizes(slice), width))
             .sub(CrossEntropy::need(slice))
             .sub(loss::mse_need(slice.saturating_mul(out)))
-            .sub(sequence_backward_need(head, sizes(slice), width, 0, true));
+            .sub(sequence_backward_need(head, sizes(slice), width, stop.saturating_sub(end), stop < end));
         let work = work.sub(pass).sub(Optimizer::step_need(slots));
         Ok(Layout {
             end,
+            stop,
             width,
             out,
             slice,
@@ -85,8 +91,10 @@ impl Layout {
 
     pub fn plan(&self, trained: &Trained, slots: &Slots, method: &Method, threads: usize) -> Plan {
         let block = Need::new().take::<f32>(trained.len()).peak();
+        let adapted = Need::new().take::<f32>(trained.sites().len()).peak().min(block);
         Plan {
-            weights_resident: block,
+            weights_resident: block - adapted,
+            adapters: adapted.saturating_add(trained.sites().rows() * size_of::<f32>()),
             activations: self.work.peak(),
             forward_cache: Need::new().take::<f32>(self.cache).peak(),
             gradients: block,
@@ -98,17 +106,19 @@ impl Layout {
     }
 }
 
-/// The bytes by class of a model that is trained, and of its trainer. From metadata alone: of the graph, the number of tensors it
-/// refers to, and the bytes of the model itself in `base`.
+/// The bytes by class of a model that is trained, and of its trainer. From metadata alone: of the graph, its file, and the bytes of the
+/// model itself in `base`.
 pub fn plan(
     graph: &Graph,
-    tensors: usize,
+    gguf: &Gguf,
     base: Plan,
     params: &TrainerParams,
     threads: usize,
     wanted: impl Fn(&Param) -> bool,
 ) -> Result<Plan> {
+    let tensors = gguf.tensors().len();
     let trained = Trained::of(&graph.layers, tensors, wanted)?;
+    let trained = adapter::begin(trained, graph, Some(gguf), tensors, params)?;
     let slots = slots(&trained, |_| String::new())?;
     let plan = Layout::new(graph, &trained, &slots, params)?.plan(&trained, &slots, &params.method, threads);
     Ok(Plan {
@@ -126,6 +136,7 @@ pub(super) fn slots(trained: &Trained, name: impl Fn(&Param) -> String) -> Resul
         let group = match t.param {
             Param::Matrix(w) => group_of(&[w.rows, w.cols]),
             Param::Vector(v) => group_of(&[v.len]),
+            Param::Factor(site, factor) => group_of(&site.shape(factor)),
         };
         let number = slots.add(&name(&t.param), t.len, group)?;
         if slots.list()[number].range != (t.at..t.at + t.len) {
@@ -154,15 +165,22 @@ pub fn name_of(model: &Model, param: &Param) -> String {
 pub fn name_in(graph: &Graph, gguf: Option<&Gguf>, param: &Param) -> String {
     let tensor = match param {
         Param::Matrix(w) => Some(w.tensor()),
+        Param::Factor(site, _) => Some(site.w.tensor()),
         Param::Vector(v) => {
             let load = graph.loads.iter().find(|load| (load.at..load.at + load.len.max(1)).contains(&v.start()));
             load.map(|load| load.tensor)
         }
     };
     let named = gguf.zip(tensor).and_then(|(gguf, i)| Some(gguf.tensor_name(gguf.tensors().get(i)?)));
-    match (named, param) {
+    let name = match (named, param) {
         (Some(name), _) => name.to_owned(),
-        (None, Param::Matrix(w)) => format!("matrix {}", w.tensor()),
+        (None, Param::Matrix(_) | Param::Factor(..)) => format!("matrix {}", tensor.unwrap_or(0)),
         (None, Param::Vector(v)) => format!("vector {}", v.start()),
+    };
+    match param {
+        Param::Factor(_, Factor::A) => name + ".lora_a",
+        Param::Factor(_, Factor::B) => name + ".lora_b",
+        Param::Factor(_, Factor::Magnitude) => name + ".lora_magnitude",
+        Param::Matrix(_) | Param::Vector(_) => name,
     }
 }

@@ -5,12 +5,14 @@
 //! chunks are taken in order, so that the bits do not depend on the threads. What an operation needs beside its arguments it takes
 //! from a frame whose size is planned beforehand; nothing allocates in a step.
 
+pub mod adapter;
 pub mod checkpoint;
 pub mod clip;
 pub mod control;
 pub mod data;
 pub mod examples;
 pub mod export;
+pub mod fit;
 pub mod init;
 pub mod layout;
 pub mod loss;
@@ -19,12 +21,14 @@ pub mod metrics;
 mod moments;
 pub mod optim;
 pub mod pass;
+pub mod preference;
 pub mod run;
 pub mod schedule;
 pub mod slots;
 pub mod table;
 pub mod trainer;
 
+pub use adapter::AdapterParams;
 pub use examples::{Examples, Feed, Slab};
 pub use pass::Passed;
 pub use slots::{Slot, Slots};

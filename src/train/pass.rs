@@ -42,12 +42,12 @@ enum Task<'a> {
 }
 
 impl Task<'_> {
-    /// The layer where the way back ends; None when there is none.
-    fn stop(&self) -> Option<usize> {
+    /// The layer where the way back ends, of which anything is trained first of all `first`; None when there is none.
+    fn stop(&self, first: usize) -> Option<usize> {
         match self {
             Task::Judge | Task::Forward(_) => None,
-            Task::Learn(_) => Some(0),
-            Task::Backward(_, stop) => Some(*stop),
+            Task::Learn(_) => Some(first),
+            Task::Backward(_, stop) => Some(*stop.max(&first)),
         }
     }
 }
@@ -102,7 +102,13 @@ impl Trainer {
     fn pass(&mut self, examples: &Examples, number: u64, mut task: Task) -> Result<Passed> {
         self.check_rows(examples)?;
         self.kept = None;
-        let Trainer { model, params, layout, trained, values, grads, cache, work, scratch, cancel, .. } = self;
+        if self.plain && task.stop(0).is_some() {
+            fail!(State, "passes leave the adapter out: there is nothing to learn");
+        }
+        self.measure()?;
+        let Trainer {
+            model, params, layout, trained, values, lengths, plain, grads, cache, work, scratch, cancel, ..
+        } = self;
         let (graph, rows) = (&model.graph, examples.places.len());
         let (end, width, out, slice) = (layout.end, layout.width, layout.out, layout.slice);
         match &task {
@@ -113,13 +119,16 @@ impl Trainer {
         let scratch = Shards::new(scratch.bytes_mut());
         let exec = exec(model, &scratch, layout.scratch, cancel);
         let values = &bytemuck::cast_slice(values.bytes())[..trained.len()];
-        let parameters = Params::with(&model.store, Values::new(trained, values)?);
+        let parameters = match *plain {
+            true => Params::of(&model.store),
+            false => Params::with(&model.store, Values::with_lengths(trained, values, lengths)?),
+        };
         let mut grads = Grads::new(trained, floats(grads, trained.len()))?;
-        let sizes = |rows, longest| PassSizes { rows, longest, recompute: params.recompute, trained };
+        let sizes = |rows, longest| PassSizes { rows, longest, keep: params.keep, eight: params.eight, trained };
         let longest = examples.lens.iter().max().map_or(0, |&len| len as usize);
         let whole = sizes(rows, longest);
         let cache = floats(cache, graph.train_cache_len(whole, end));
-        let mode = Mode { recompute: params.recompute, noise: Noise { seed: params.seed, pass: number } };
+        let mode = Mode { keep: params.keep, eight: params.eight, noise: Noise { seed: params.seed, pass: number } };
         let batch = Batch { tokens: examples.tokens, places: examples.places, lens: examples.lens };
         let ((body, head), x, in_width) = (graph.layers.split_at(end), examples.x, graph.in_width);
         work.with_frame(|frame| {
@@ -161,13 +170,13 @@ impl Trainer {
                             dy
                         }
                     };
-                    if let Some(stop) = task.stop() {
+                    if let Some(stop) = task.stop(layout.stop) {
                         let (x, dx) = (&mid[inner.clone()], (stop < end).then_some(&mut dmid[inner]));
                         let stop = stop.saturating_sub(end);
                         sequence_backward(head, pass, frame, s, x, width, dy, dx, head_cache, &mut grads, stop)?;
                     }
                 }
-                if let Some(stop) = task.stop().filter(|stop| *stop < end) {
+                if let Some(stop) = task.stop(layout.stop).filter(|stop| *stop < end) {
                     sequence_backward(body, pass, frame, whole, x, in_width, dmid, None, cache, &mut grads, stop)?;
                 }
                 Ok(Passed::Total(total))

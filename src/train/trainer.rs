@@ -3,11 +3,15 @@
 //! The model itself stays shared and as it was. All memory is reserved when the trainer is made, by a plan that can be had
 //! before; passes and steps allocate nothing.
 
+use super::adapter::{self, AdapterParams};
 use super::clip::{self, Clip};
 use super::layout::{Layout, name_of, reserved, slots};
 use super::optim::{Group, Method, Optimizer, Outcome};
+use crate::adapter::Adapter;
 use crate::engine::Model;
-use crate::error::{Result, fail};
+use crate::engine::adapter as engine;
+use crate::error::{Result, fail, try_vec};
+use crate::layers::keep::Keep;
 use crate::layers::trained::{Param, Snapshot, Trained};
 use crate::memory::{Need, Plan, Region};
 use crate::ops::Exec;
@@ -53,15 +57,20 @@ pub struct TrainerParams {
     pub passes: usize,
     /// Rows whose logits are there at once; 0: as many as take 32 MB.
     pub slice: usize,
-    /// Whether residual branches are computed again in the backward pass rather than kept.
-    pub recompute: bool,
+    /// What of a forward pass is kept for the way back.
+    pub keep: Keep,
     /// What is to be made small.
     pub objective: Objective,
     /// How weights follow their gradients.
     pub method: Method,
     /// Of matrices, and of norms and biases.
     pub groups: [Group; 2],
-    /// Decides dropout.
+    /// An adapter to train beside what else is.
+    pub adapter: Option<AdapterParams>,
+    /// Whether the products of frozen blocks round what goes in to 8 bits on the way forward, as inference does. The way back is that of
+    /// exact products.
+    pub eight: bool,
+    /// Decides dropout, and what an adapter begins with.
     pub seed: u64,
     /// Bytes the plan may come to beyond the mapped file; 0: no limit.
     pub budget: usize,
@@ -74,10 +83,12 @@ impl Default for TrainerParams {
             longest: 1024,
             passes: 1,
             slice: 0,
-            recompute: false,
+            keep: Keep::F32,
             objective: Objective::default(),
             method: Method::AdamW(super::optim::Betas::default()),
             groups: Group::pair(0.01),
+            adapter: None,
+            eight: false,
             seed: 0,
             budget: 0,
         }
@@ -93,6 +104,11 @@ pub struct Trainer {
     optimizer: Optimizer,
     pub(super) values: Region,
     pub(super) grads: Region,
+    /// Of the rows that an adapter brings to lengths, the ones they have with the values of now where `measured` says so.
+    pub(super) lengths: Vec<f32>,
+    measured: bool,
+    /// Whether passes leave the adapter out.
+    pub(super) plain: bool,
     pub(super) cache: Region,
     pub(super) work: Region,
     pub(super) scratch: Region,
@@ -102,13 +118,15 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    /// Copies what `wanted` names of the model's parameters, by the tensor's name, and reserves all memory.
+    /// Copies what `wanted` names of the model's parameters, by the tensor's name, begins an adapter where the parameters have one, and
+    /// reserves all memory.
     ///
     /// Errors: `Budget` says what was needed; `InvalidArgument` for sizes and numbers out of range, and when nothing is trained.
     pub fn new(model: &Arc<Model>, params: &TrainerParams, wanted: impl Fn(&str) -> bool) -> Result<Trainer> {
         let (graph, store) = (&model.graph, &model.store);
         let name = |param: &Param| name_of(model, param);
         let trained = Trained::new(&graph.layers, store, |param| wanted(&name(param)))?;
+        let trained = adapter::begin(trained, graph, model.gguf.as_deref(), engine::tensors(model), params)?;
         if trained.is_empty() {
             fail!(InvalidArgument, "no parameter of the model is to be trained: name some, or all");
         }
@@ -121,10 +139,15 @@ impl Trainer {
         let block = Need::new().take::<f32>(trained.len()).peak();
         let mut values = Region::new(block)?;
         trained.load(store, &model.runtime.kernels, floats(&mut values, trained.len()))?;
+        let mut lengths = try_vec(trained.sites().rows(), "lengths of rows")?;
+        lengths.resize(trained.sites().rows(), 0.0);
         Ok(Trainer {
             model: Arc::clone(model),
             optimizer: Optimizer::new(params.method, &params.groups, slots)?,
             values,
+            lengths,
+            measured: false,
+            plain: false,
             grads: Region::new(block)?,
             cache: Region::new(Need::new().take::<f32>(layout.cache).peak())?,
             work: Region::new(layout.work.peak())?,
@@ -169,12 +192,52 @@ impl Trainer {
 
     /// The same, to restore.
     pub fn values_mut(&mut self) -> &mut [f32] {
+        self.measured = false;
         floats(&mut self.values, self.trained.len())
     }
 
     /// The trained values of this moment, for contexts of the model.
     pub fn snapshot(&self) -> Result<Snapshot> {
-        Snapshot::new(&self.trained, self.values())
+        Snapshot::new(&self.trained, self.values(), &self.lengths_now()?)
+    }
+
+    /// Brings a snapshot of this trainer up to date.
+    pub fn update(&self, snapshot: &mut Snapshot) -> Result<()> {
+        snapshot.update(self.values(), &self.lengths_now()?)
+    }
+
+    fn lengths_now(&self) -> Result<Vec<f32>> {
+        let sites = self.trained.sites();
+        engine::measure(&self.model, sites, self.trained.adapter(self.values()))
+    }
+
+    /// Whether passes leave the adapter out, so that they are those of the base; to begin with they do not. Such a pass is for its loss or
+    /// its results: it has no gradients.
+    pub fn set_plain(&mut self, plain: bool) {
+        (self.plain, self.kept) = (plain, None);
+    }
+
+    /// The adapter as it is now, without a name and the base's hash. `State` when none is trained.
+    pub fn adapter(&self) -> Result<Adapter> {
+        adapter::export(self)
+    }
+
+    /// Goes on from an adapter. Errors: `Shape` when it is not one of just the tensors, ranks and scales that are trained.
+    pub fn set_adapter(&mut self, from: &Adapter) -> Result<()> {
+        adapter::import(self, from)
+    }
+
+    /// Measures the rows that the adapter brings to lengths, unless that was done.
+    pub(super) fn measure(&mut self) -> Result<()> {
+        let Trainer { model, layout, trained, values, lengths, scratch, cancel, measured, .. } = self;
+        if !*measured && !lengths.is_empty() {
+            let scratch = Shards::new(scratch.bytes_mut());
+            let exec = exec(model, &scratch, layout.scratch, cancel);
+            let values = &bytemuck::cast_slice(values.bytes())[..trained.len()];
+            trained.sites().measure(&exec, &model.store, trained.adapter(values), lengths)?;
+        }
+        *measured = true;
+        Ok(())
     }
 
     /// The gradients, likewise.
@@ -205,7 +268,7 @@ impl Trainer {
 
     /// One step with the gradients so far; they become zeros. Where one is NaN or infinite nothing is changed.
     pub fn step(&mut self, rate: f64, clip: Clip) -> Result<Outcome> {
-        self.kept = None;
+        (self.kept, self.measured) = (None, false);
         let Trainer { model, layout, trained, optimizer, values, grads, work, scratch, cancel, .. } = self;
         let scratch = Shards::new(scratch.bytes_mut());
         let exec = exec(model, &scratch, layout.scratch, cancel);

@@ -1479,9 +1479,9 @@ static void test_trainer(void) {
     p.type = 7;
     NO(q_trainer_create(c, &p, &trainer));
     p.type = Q_LOSS_CROSSENTROPY;
-    p.recompute = 2;
+    p.activations = 3;
     NO(q_trainer_create(c, &p, &trainer));
-    p.recompute = 0;
+    p.activations = 0;
     p.accumulate = 0;
     NO(q_trainer_create(c, &p, &trainer));
     p.accumulate = 1;

@@ -2,6 +2,7 @@
 
 use qorus::Isa;
 use qorus::engine::Runtime;
+use qorus::layers::keep::Keep;
 use qorus::layers::train::{Pass, PassSizes, sequence_backward, sequence_forward_train};
 use qorus::layers::trained::{Grads, Param, Trained, Values};
 use qorus::layers::{Layer, Params, Store};
@@ -23,6 +24,8 @@ pub struct Lesson {
     pub trained: Trained,
     pub values: Vec<f32>,
     pub grads: Vec<f32>,
+    /// Of the rows that an adapter brings to lengths.
+    pub lengths: Vec<f32>,
     pub mode: Mode,
     /// The way back ends at this layer.
     pub stop: usize,
@@ -50,11 +53,15 @@ pub struct Room {
 
 impl Lesson {
     pub fn new(threads: usize, isa: Isa, (graph, store): (Graph, Store), wanted: impl Fn(&Param) -> bool) -> Lesson {
-        let runtime = Runtime::new(threads, Some(isa)).unwrap_or_else(|e| panic!("{e}"));
         let trained = Trained::new(&graph.layers, &store, wanted).unwrap();
+        Lesson::of(threads, isa, (graph, store), trained)
+    }
+
+    pub fn of(threads: usize, isa: Isa, (graph, store): (Graph, Store), trained: Trained) -> Lesson {
+        let runtime = Runtime::new(threads, Some(isa)).unwrap_or_else(|e| panic!("{e}"));
         let (mut values, grads) = (vec![f32::NAN; trained.len()], vec![0.0; trained.len()]);
         trained.load(&store, &runtime.kernels, &mut values).unwrap();
-        let mode = Mode { recompute: false, noise: Noise { seed: 7, pass: 3 } };
+        let mode = Mode { keep: Keep::F32, eight: false, noise: Noise { seed: 7, pass: 3 } };
         Lesson {
             runtime,
             graph,
@@ -62,6 +69,7 @@ impl Lesson {
             trained,
             values,
             grads,
+            lengths: Vec::new(),
             mode,
             stop: 0,
             dx: false,
@@ -87,7 +95,7 @@ impl Lesson {
 
     /// Forward, `loss(y, dy)`, and back: adds to the gradients. Gives what the loss gave.
     pub fn pass<R>(&mut self, input: &Input, room: &mut Room, loss: impl FnOnce(&[f32], &mut [f32]) -> R) -> R {
-        let Lesson { graph, runtime, trained, values, grads, mode, stop, dx: wants, store, never } = self;
+        let Lesson { graph, runtime, trained, values, grads, lengths, mode, stop, dx: wants, store, never } = self;
         let sizes = sizes(input.lens, mode, trained);
         let Room { places, region, scratch, y, dy, dx } = room;
         let threads = runtime.pool.len();
@@ -100,7 +108,7 @@ impl Lesson {
             scratch_bytes: each,
             cancel: never,
         };
-        let params = Params::with(store, Values::new(trained, values).unwrap());
+        let params = Params::with(store, Values::with_lengths(trained, values, lengths).unwrap());
         let batch = Batch { tokens: input.tokens, places, lens: input.lens };
         let mut grads = Grads::new(trained, grads).unwrap();
         let end = graph.layers.len();
@@ -126,13 +134,13 @@ impl Lesson {
     /// the gradients.
     pub fn in_pass(&mut self, input: &Input, f: impl FnOnce(&Pass, &mut Frame, (&[Layer], usize, usize), &mut Grads)) {
         let Room { places, mut scratch, .. } = self.room(input.lens);
-        let Lesson { graph, runtime, trained, values, grads, mode, store, never, .. } = self;
+        let Lesson { graph, runtime, trained, values, grads, lengths, mode, store, never, .. } = self;
         let threads = runtime.pool.len();
         let each = scratch.len() / threads;
         let scratch = Shards::new(&mut scratch);
         let (kernels, pool) = (&runtime.kernels, &runtime.pool);
         let exec = Exec { kernels, pool, scratch: &scratch, scratch_bytes: each, cancel: never };
-        let params = Params::with(store, Values::new(trained, values).unwrap());
+        let params = Params::with(store, Values::with_lengths(trained, values, lengths).unwrap());
         let batch = Batch { tokens: input.tokens, places: &places, lens: input.lens };
         let mut grads = Grads::new(trained, grads).unwrap();
         let end = graph.embedding_end();
@@ -158,5 +166,5 @@ impl Lesson {
 fn sizes<'a>(lens: &[u32], mode: &Mode, trained: &'a Trained) -> PassSizes<'a> {
     let longest = lens.iter().max().map_or(0, |&len| len as usize);
     let rows = lens.iter().map(|&len| len as usize).sum();
-    PassSizes { rows, longest, recompute: mode.recompute, trained }
+    PassSizes { rows, longest, keep: mode.keep, eight: mode.eight, trained }
 }

@@ -1,25 +1,89 @@
 //! The forward pass of any graph in f64, plainly: what finite differences are taken on.
 
 use super::lesson::Lesson;
+use qorus::Isa;
+use qorus::kernels::Kernels;
 use qorus::kernels::scalar::{activation, norm, rope, softmax};
+use qorus::layers::adapters::Factor;
 use qorus::layers::norm::NormKind;
 use qorus::layers::trained::Param;
 use qorus::layers::{Attention, Ffn, FfnKind, Layer, Linear, Moe, Norm, Vector, Weight};
 use qorus::ops::activation::Activation;
 use qorus::ops::rope::RopeStyle;
 use qorus::rng::philox;
+use std::collections::BTreeMap;
 
-/// A model whose parameters, all of them trained, are numbers in f64.
+/// A model whose parameters are numbers in f64: those that are trained, and the others as they are stored.
 pub struct Wide<'a> {
     pub lesson: &'a Lesson,
     pub values: Vec<f64>,
+    /// What is frozen, by tensor.
+    frozen: BTreeMap<usize, Vec<f64>>,
+    /// The lengths that rows of matrices with magnitudes are divided by, by tensor: constants.
+    pub lengths: BTreeMap<usize, Vec<f64>>,
     pub tokens: &'a [u32],
     pub lens: &'a [u32],
 }
 
 impl<'a> Wide<'a> {
     pub fn new(lesson: &'a Lesson, tokens: &'a [u32], lens: &'a [u32]) -> Wide<'a> {
-        Wide { lesson, values: lesson.values.iter().map(|&v| v.into()).collect(), tokens, lens }
+        let values = lesson.values.iter().map(|&v| v.into()).collect();
+        let mut wide = Wide { lesson, values, frozen: BTreeMap::new(), lengths: BTreeMap::new(), tokens, lens };
+        let mut all = Vec::new();
+        lesson.graph.layers.iter().for_each(|layer| {
+            layer.params(&mut |param| {
+                if let Param::Matrix(w) = param {
+                    all.push(w);
+                }
+            })
+        });
+        for w in all.iter().filter(|w| !lesson.trained.has(&Param::Matrix(**w))) {
+            let kernels = Kernels::new(Isa::Scalar).unwrap();
+            let m = lesson.store.matrix(w).unwrap();
+            let mut values = vec![0.0; w.rows * w.cols];
+            for (row, bytes) in values.chunks_mut(w.cols).zip(m.bytes.chunks(w.row_bytes())) {
+                kernels.dequantize(m.ty, bytes, row);
+            }
+            let whole = wide.frozen.entry(w.tensor()).or_default();
+            let at = w.first_row() * w.cols;
+            whole.resize(whole.len().max(at + values.len()), 0.0);
+            whole[at..at + values.len()].iter_mut().zip(&values).for_each(|(to, v)| *to = f64::from(*v));
+        }
+        for site in lesson.trained.sites().list().iter().filter(|site| site.dora) {
+            let rows = site.rows();
+            let of = |row: usize| {
+                let w = wide.changed(&site.w.part(row..row + 1).unwrap(), row / rows).unwrap();
+                w.iter().map(|w| w * w).sum::<f64>().sqrt()
+            };
+            let lengths: Vec<f64> = (0..site.w.rows).map(of).collect();
+            wide.lengths.insert(site.w.tensor(), lengths);
+        }
+        wide
+    }
+
+    /// A matrix with what is added to it, before its rows are stretched; None when nothing is.
+    fn changed(&self, w: &Weight, expert: usize) -> Option<Vec<f64>> {
+        let trained = &self.lesson.trained;
+        let site = trained.sites().list().iter().find(|site| site.w.tensor() == w.tensor())?;
+        let (rows, own) = (site.rows(), trained.adapter(&self.lesson.values).as_ptr());
+        let first = (own as usize - self.lesson.values.as_ptr() as usize) / 4;
+        let part = |factor: Factor| first + site.factor(factor).0;
+        let (a, b) = (part(Factor::A) + expert * site.rank * w.cols, part(Factor::B) + expert * site.rank * rows);
+        let mut changed = self.matrix(w).to_vec();
+        for (i, row) in changed.chunks_mut(w.cols).enumerate() {
+            for j in 0..site.rank {
+                let b = f64::from(site.scale) * self.values[b + j * rows + (w.first_row() + i) % rows];
+                row.iter_mut().zip(&self.values[a + j * w.cols..][..w.cols]).for_each(|(w, a)| *w += b * a);
+            }
+        }
+        if let (true, Some(lengths)) = (site.dora, self.lengths.get(&w.tensor())) {
+            for (i, row) in changed.chunks_mut(w.cols).enumerate() {
+                let at = w.first_row() + i;
+                let factor = self.values[part(Factor::Magnitude) + at] / lengths[at];
+                row.iter_mut().for_each(|w| *w *= factor);
+            }
+        }
+        Some(changed)
     }
 
     fn rows(&self) -> usize {
@@ -31,17 +95,24 @@ impl<'a> Wide<'a> {
             Param::Matrix(k) if k.tensor() == w.tensor() => Some(t.at),
             _ => None,
         });
-        &self.values[at.expect("it is trained") + w.first_row() * w.cols..][..w.rows * w.cols]
+        let part = w.first_row() * w.cols..(w.first_row() + w.rows) * w.cols;
+        match at {
+            Some(at) => &self.values[at..][part],
+            None => &self.frozen[&w.tensor()][part],
+        }
     }
 
-    fn vector(&self, v: &Vector) -> &[f64] {
+    fn vector(&self, v: &Vector) -> Vec<f64> {
         let at = self.lesson.trained.list().iter().find_map(|t| match t.param {
             Param::Vector(k) if (k.start()..k.start() + k.len).contains(&v.start()) => {
                 Some(t.at + v.start() - k.start())
             }
             _ => None,
         });
-        &self.values[at.expect("it is trained")..][..v.len]
+        match at {
+            Some(at) => self.values[at..][..v.len].to_vec(),
+            None => self.lesson.store.vector(v).unwrap().iter().map(|&v| f64::from(v)).collect(),
+        }
     }
 
     /// The whole model on rows `x`.
@@ -100,18 +171,24 @@ impl<'a> Wide<'a> {
         let (w, eps, mut y) = (self.vector(&l.weight), f64::from(l.eps), vec![0.0; x.len()]);
         for (x, y) in x.chunks(w.len()).zip(y.chunks_mut(w.len())) {
             match l.kind {
-                NormKind::Rms => norm::rmsnorm(x, w, eps, y),
-                NormKind::Layer => norm::layernorm(x, w, l.bias.as_ref().map(|b| self.vector(b)), eps, y),
+                NormKind::Rms => norm::rmsnorm(x, &w, eps, y),
+                NormKind::Layer => norm::layernorm(x, &w, l.bias.as_ref().map(|b| self.vector(b)).as_deref(), eps, y),
             }
         }
         y
     }
 
     fn linear(&self, l: &Linear, x: &[f64]) -> Vec<f64> {
-        let (w, bias) = (self.matrix(&l.w), l.bias.as_ref().map(|b| self.vector(b)));
+        let expert = self.lesson.trained.sites().find(&l.w).map_or(0, |_| {
+            let sites = self.lesson.trained.sites().list();
+            let rows = sites.iter().find(|site| site.w.tensor() == l.w.tensor()).map_or(1, |site| site.rows());
+            l.w.first_row() / rows
+        });
+        let changed = self.lesson.trained.sites().find(&l.w).and_then(|_| self.changed(&l.w, expert));
+        let (w, bias) = (changed.as_deref().unwrap_or(self.matrix(&l.w)), l.bias.as_ref().map(|b| self.vector(b)));
         let row = |x: &[f64]| -> Vec<f64> {
             let dot = |w: &[f64]| w.iter().zip(x).map(|(w, x)| w * x).sum::<f64>();
-            w.chunks(l.w.cols).enumerate().map(|(i, w)| dot(w) + bias.map_or(0.0, |b| b[i])).collect()
+            w.chunks(l.w.cols).enumerate().map(|(i, w)| dot(w) + bias.as_ref().map_or(0.0, |b| b[i])).collect()
         };
         x.chunks(l.w.cols).flat_map(row).collect()
     }

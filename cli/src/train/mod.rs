@@ -1,6 +1,6 @@
 //! `qorus train`: a run as a file describes it, with its log, curve, checkpoints, and the model at the end.
 
-mod config;
+pub mod config;
 pub mod curve;
 mod folder;
 mod held;

@@ -293,7 +293,7 @@ fn learn(
     let mut measures = None;
     if measured && !kept.is_empty() {
         let mut predictor = Predictor::new(&model, description.clone())?;
-        predictor.set_snapshot(Arc::new(trainer.snapshot()?));
+        predictor.set_snapshot(Arc::new(trainer.snapshot()?))?;
         let told = predictor.all(&bound, &kept)?;
         let classes: Vec<u32> = kept.iter().filter_map(|&row| bound.class(row as usize)).collect();
         let values: Vec<f32> = kept.iter().filter_map(|&row| bound.raw(row as usize)).collect();

@@ -38,7 +38,7 @@ pub fn main(config: &Config, source: &str, begin: Begin, threads: usize, json: b
         rows: micro.saturating_mul(length),
         longest: length,
         passes: accumulate,
-        recompute: config.train.recompute,
+        keep: config.train.activations.keep(),
         objective: Objective::Classes { smoothing: config.train.smoothing, weights: None },
         method: config.train.method(),
         groups: config.train.groups(),
@@ -274,12 +274,12 @@ impl Writes for Sampler {
             None => Arc::new(trainer.snapshot()?),
         };
         if let Some(snapshot) = Arc::get_mut(&mut snapshot) {
-            snapshot.update(trainer.values())?;
+            trainer.update(snapshot)?;
         }
-        self.ctx.set_snapshot(Some(snapshot));
+        self.ctx.set_snapshot(Some(snapshot))?;
         let mut text = Text(String::new());
         let result = self.generate.run(&mut self.ctx, 0, &self.prompt, self.tokens, &mut text);
-        self.snapshot = self.ctx.set_snapshot(None);
+        self.snapshot = self.ctx.set_snapshot(None)?;
         result.map(|_| Some(format!("{}{}", self.start, text.0)))
     }
 }

@@ -4,7 +4,8 @@
 //! for what is loaded; one activation row alone streams four weight rows at once.
 
 use super::Avx2;
-use crate::lanes::{activation, attend, matmul_bf16, matmul_f32, norm, rope, softmax, stored, vector};
+use crate::blocks;
+use crate::lanes::{activation, attend, dequantize, matmul_bf16, matmul_f32, norm, rope, softmax, stored, vector};
 #[cfg(feature = "train")]
 use crate::lanes::{clip, gemm, loss, optim};
 use crate::table::{Entry, Func};

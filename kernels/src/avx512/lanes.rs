@@ -4,7 +4,8 @@
 //! streams eight weight rows at once.
 
 use super::Avx512;
-use crate::lanes::{activation, attend, matmul_f32, norm, rope, softmax, stored, vector};
+use crate::blocks;
+use crate::lanes::{activation, attend, dequantize, matmul_f32, norm, rope, softmax, stored, vector};
 #[cfg(feature = "train")]
 use crate::lanes::{clip, gemm, loss, optim};
 use crate::table::{Entry, Func};

@@ -16,6 +16,7 @@ pub mod activation;
 pub mod attend;
 #[cfg(feature = "train")]
 pub mod clip;
+pub mod dequantize;
 #[cfg(feature = "train")]
 pub mod gemm;
 #[cfg(feature = "train")]

@@ -12,6 +12,7 @@ macro_rules! twin {
     ($cpu:tt, LayerNorm, $f:path) => {
         twin!($cpu, fn(x: &[f32], w: &[f32], b: Option<&[f32]>, eps: f32, y: &mut [f32]), $f)
     };
+    ($cpu:tt, Dequantize, $f:path) => { twin!($cpu, fn(src: &[u8], dst: &mut [f32]), $f) };
     ($cpu:tt, MatmulF32, $f:path) => { twin!($cpu, fn(w: &[u8], x: &[f32], k: usize, y: &mut crate::TileMut), $f) };
     ($cpu:tt, Attend, $f:path) => { twin!($cpu, fn(block: &mut crate::AttendBlock), $f) };
     ($cpu:tt, AttendMerge, $f:path) => {
@@ -65,6 +66,18 @@ macro_rules! twin {
 macro_rules! entries {
     ($token:ident, $isa:ident, $features:literal, tile: $rows:literal, $tokens:literal, $few:literal, $alone:literal) => {
         entries! { ENTRIES, ($token, $features), $isa,
+            dequantize F16 Dequantize dequantize::floats::<_, stored::F16>;
+            dequantize BF16 Dequantize dequantize::floats::<_, stored::BF16>;
+            dequantize Q4_0 Dequantize dequantize::blocks::<_, blocks::Q4_0>;
+            dequantize Q4_1 Dequantize dequantize::blocks::<_, blocks::Q4_1>;
+            dequantize Q5_0 Dequantize dequantize::blocks::<_, blocks::Q5_0>;
+            dequantize Q5_1 Dequantize dequantize::blocks::<_, blocks::Q5_1>;
+            dequantize Q8_0 Dequantize dequantize::blocks::<_, blocks::Q8_0>;
+            dequantize Q2_K Dequantize dequantize::blocks::<_, blocks::Q2_K>;
+            dequantize Q3_K Dequantize dequantize::blocks::<_, blocks::Q3_K>;
+            dequantize Q4_K Dequantize dequantize::blocks::<_, blocks::Q4_K>;
+            dequantize Q5_K Dequantize dequantize::blocks::<_, blocks::Q5_K>;
+            dequantize Q6_K Dequantize dequantize::blocks::<_, blocks::Q6_K>;
             silu F32 Unary activation::silu;
             gelu F32 Unary activation::gelu;
             gelu_erf F32 Unary activation::gelu_erf;

@@ -15,6 +15,7 @@ use crate::ffi::tensor::{view, view_mut, view_opt};
 use crate::ffi::types::type_of;
 use crate::ffi::{args, boundary};
 use crate::gguf::Gguf;
+use crate::layers::keep::Keep;
 use crate::layers::trained::{Param, Snapshot};
 use crate::memory::Plan;
 use crate::models::Graph;
@@ -58,8 +59,9 @@ pub struct q_trainer_params {
     pub max_len: u32,
     /// Rows whose results are computed together; 0: as many as take 32 MB.
     pub slice: u32,
-    /// 1: what residual branches keep for the way back is computed again instead: less memory, more time, the same bits.
-    pub recompute: u32,
+    /// What is kept of a forward pass for the way back. 0: everything, in f32. 1: the inputs of residual branches, and the rest is
+    /// computed again: less memory, more time, the same bits. 2: what lies inside layers rounded to bf16.
+    pub activations: u32,
     /// The share of the target that is spread evenly over all classes, from 0 (the default) to 1.
     pub label_smoothing: f32,
     /// The most batches whose gradients make one step of q_model_train (1).
@@ -90,7 +92,7 @@ unsafe impl Params for q_trainer_params {
             max_rows: 512,
             max_len: 0,
             slice: 0,
-            recompute: 0,
+            activations: 0,
             label_smoothing: 0.0,
             accumulate: 1,
             class_weights: std::ptr::null(),
@@ -181,12 +183,12 @@ impl Published<'_> {
         }
         let Some((snapshot, ..)) = self.snapshot else { return Ok(()) };
         // The context gives its own share back, so that this is the only one.
-        context.set_snapshot(None);
+        context.set_snapshot(None)?;
         match Arc::get_mut(snapshot) {
-            Some(own) => own.update(self.trainer.values())?,
+            Some(own) => self.trainer.update(own)?,
             None => *snapshot = Arc::new(self.trainer.snapshot()?),
         }
-        context.set_snapshot(Some(Arc::clone(snapshot)));
+        context.set_snapshot(Some(Arc::clone(snapshot)))?;
         Ok(())
     }
 }
@@ -222,12 +224,14 @@ unsafe fn engine_params(p: &q_trainer_params) -> Result<TrainerParams> {
         rows: p.max_rows as usize,
         longest: if p.max_len == 0 { p.max_rows } else { p.max_len } as usize,
         slice: p.slice as usize,
-        recompute: choice("recompute", p.recompute, &[(0, false), (1, true)])?,
+        keep: choice("activations", p.activations, &[(0, Keep::F32), (1, Keep::Inputs), (2, Keep::Bf16)])?,
         objective,
         method: optimizer::method(&o)?,
         groups: [group, Group::default()],
         // One more, for the rows of passes by hand.
         passes: p.accumulate as usize + 1,
+        adapter: None,
+        eight: false,
         seed: p.seed,
         budget: usize::try_from(p.budget).unwrap_or(usize::MAX),
     })
@@ -269,7 +273,7 @@ pub unsafe extern "C" fn q_trainer_plan(
         let graph = Graph::from_gguf(&gguf)?;
         let base = engine::plan(&gguf, &graph, &ContextParams::default(), threads)?;
         let is_wanted = |param: &Param| wanted(&p, &name_in(&graph, Some(&gguf), param));
-        let found = layout::plan(&graph, gguf.tensors().len(), base, &made, threads, is_wanted)?;
+        let found = layout::plan(&graph, &gguf, base, &made, threads, is_wanted)?;
         params::report(q_plan::from(found), plan, size)?;
         if made.budget > 0 { found.check(made.budget) } else { Ok(()) }
     })
@@ -479,6 +483,7 @@ pub unsafe extern "C" fn q_trainer_tensor(
         let dims = match found.param {
             Param::Matrix(w) => [w.rows as u64, w.cols as u64],
             Param::Vector(v) => [v.len as u64, 0],
+            Param::Factor(site, factor) => site.shape(factor).map(|n| n as u64),
         };
         let dims = &dims[..if dims[1] == 0 { 1 } else { 2 }];
         let part = found.at..found.at + found.len;

@@ -5,12 +5,15 @@
 //! its ids as they stand there, and how many of its targets count.
 //!
 //! Header: magic (8), version (u32), [`Key`] (4 x u32 and u64: see there), samples (u64), tokens (u64), vocabulary (u32),
-//! CRC-32 of the table (u32), CRC-32 of the header up to here (u32), zeros.
+//! CRC-32 of the table (u32), CRC-32 of the header up to here (u32), [`Sifted`] (4 x u64), CRC-32 of these (u32), zeros.
+//!
+//! The bit of a sample's first token, which is nobody's target, is its label in a set of judged answers.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
+use super::sift::Sifted;
 use crate::error::{Result, fail};
 use crate::memory::map::Map;
 use crate::memory::save::SaveFile;
@@ -47,6 +50,7 @@ pub struct Ids {
     vocab: u32,
     /// The table's offset.
     table: usize,
+    sifted: Sifted,
 }
 
 /// One sample of a set.
@@ -83,6 +87,10 @@ impl Ids {
         if int(60) != crc32fast::hash(&h[..60]) {
             fail!(Format, "{name}: its header is damaged: delete it");
         }
+        if int(96) != crc32fast::hash(&h[64..96]) {
+            fail!(Format, "{name}: its header is damaged, or of an older version: delete it");
+        }
+        let sifted = Sifted { equal: long(64), alike: long(72), cut: long(80), lost: long(88) };
         let key = Key { source: int(12), settings: int(16), tokenizer: int(20), bytes: long(24) };
         let (samples, tokens, vocab) = (long(32), long(40), int(48));
         let layout = || {
@@ -100,7 +108,7 @@ impl Ids {
         if crc32fast::hash(map.get(table..end).unwrap_or(&[])) != int(52) {
             fail!(Format, "{name}: its table of samples is damaged: delete it");
         }
-        let ids = Ids { map, name, key, samples, tokens, vocab, table };
+        let ids = Ids { map, name, key, samples, tokens, vocab, table, sifted };
         let mut last = 0;
         for no in 0..samples {
             let end = ids.end(no);
@@ -133,6 +141,11 @@ impl Ids {
     /// What the file was made from.
     pub fn key(&self) -> Key {
         self.key
+    }
+
+    /// What was left out and cut when it was made.
+    pub fn sifted(&self) -> Sifted {
+        self.sifted
     }
 
     /// The file's path, for messages.
@@ -283,7 +296,7 @@ impl IdsWriter {
     }
 
     /// Brings it to the disk under its name.
-    pub fn finish(mut self, key: Key) -> Result<()> {
+    pub fn finish(mut self, key: Key, sifted: Sifted) -> Result<()> {
         self.end_sample()?;
         let ids = self.tokens.saturating_mul(4);
         let pad = (8 - ids % 8) % 8;
@@ -300,6 +313,11 @@ impl IdsWriter {
         }
         let crc = crc32fast::hash(&h[..60]);
         h[60..64].copy_from_slice(&crc.to_le_bytes());
+        for (at, n) in [(64, sifted.equal), (72, sifted.alike), (80, sifted.cut), (88, sifted.lost)] {
+            h[at..at + 8].copy_from_slice(&n.to_le_bytes());
+        }
+        let crc = crc32fast::hash(&h[64..96]);
+        h[96..100].copy_from_slice(&crc.to_le_bytes());
         self.file.put_front(&h)?;
         self.file.commit()
     }

@@ -3,9 +3,11 @@
 use std::io::Read;
 use std::path::Path;
 
+use super::asked::Asker;
 use super::ids::{Ids, IdsWriter, Key, MAGIC};
 use super::lines::{self, Lines};
 use super::sample::{Reader, Text};
+use super::sift::{Found, Seen, Sift, Sifted};
 use super::source::{Kind, Source};
 use super::stretch::{read, stretches};
 use crate::error::{Code, Result, fail};
@@ -21,7 +23,7 @@ use crate::tokenizer::{Encode, Tokenizer};
 ///
 /// Errors: `NotFound`, `Io`, `InvalidArgument` for a source without files; `Format` naming file, line and key for what is no
 /// UTF-8, no JSON or lacks a key, and for a set without samples; `FileChanged` when a source changes while it is read;
-/// `Cancelled`; those of the chat template and the tokenizer. After an error the file at `path` is what it was.
+/// a sample that [`Sift`] finds too long; `Cancelled`; those of the chat template and the tokenizer. After an error the file at `path` is what it was.
 pub fn prepare(
     source: &Source,
     gguf: &Gguf,
@@ -29,6 +31,7 @@ pub fn prepare(
     path: &Path,
     progress: &mut dyn FnMut(u64, u64) -> bool,
 ) -> Result<Ids> {
+    source.sift.check()?;
     if source.files.is_empty() {
         fail!(InvalidArgument, "a data set without files: name one at least");
     }
@@ -53,9 +56,10 @@ pub fn prepare(
     }
     let vocab = u32::try_from(tokenizer.vocab_len()).unwrap_or(u32::MAX);
     let mut out = IdsWriter::create(path, vocab)?;
+    let mut sifted = Sifted::default();
     let crc = match source.kind {
         Kind::Text => texts(source, tokenizer, &mut out, &mut progress)?,
-        Kind::Jsonl => jsonl(source, tokenizer, &mut out, &mut progress)?,
+        _ => jsonl(source, tokenizer, &mut out, &mut progress, &mut sifted)?,
     };
     if crc != key.source {
         fail!(FileChanged, "{}: changed while it was read: start again", names(source));
@@ -63,7 +67,7 @@ pub fn prepare(
     if out.samples() == 0 {
         fail!(Format, "{}: the data set has no samples", names(source));
     }
-    out.finish(key)?;
+    out.finish(key, sifted)?;
     Ids::open(path)
 }
 
@@ -120,6 +124,9 @@ fn key(source: &Source, gguf: &Gguf, progress: &mut Progress) -> Result<Key> {
     }
     let mut settings = crc32fast::Hasher::new();
     settings.update(&[source.kind as u8, source.end.into()]);
+    if source.sift != Sift::default() {
+        settings.update(format!("{:?}", source.sift).as_bytes());
+    }
     for file in &source.files {
         // Where one file ends and the next begins.
         let len = file.metadata().map_or(0, |meta| meta.len());
@@ -181,11 +188,21 @@ fn prefixes_space(tokenizer: &Tokenizer) -> Result<bool> {
     Ok(first.is_some_and(|id| tokenizer.raw(id).starts_with("\u{2581}".as_bytes())))
 }
 
-/// Each line as one sample. Returns the CRC-32 of all bytes.
-fn jsonl(source: &Source, tokenizer: &Tokenizer, out: &mut IdsWriter, progress: &mut Progress) -> Result<u32> {
+/// Each line as one sample, or two. Returns the CRC-32 of all bytes.
+fn jsonl(
+    source: &Source,
+    tokenizer: &Tokenizer,
+    out: &mut IdsWriter,
+    progress: &mut Progress,
+    sifted: &mut Sifted,
+) -> Result<u32> {
     let mut reader = Reader::new(tokenizer);
-    let (mut text, mut coder) = (Text::default(), Coder { tokenizer, whole: Vec::new(), head: Vec::new() });
+    let mut asker = Asker::new(tokenizer, source.kind);
+    let mut seen = Seen::new(&source.sift);
+    let mut text = Text::default();
+    let mut coder = Coder { tokenizer, sift: source.sift, end: source.end, whole: Vec::new(), head: Vec::new() };
     let mut crc = crc32fast::Hasher::new();
+    let mut kept = 0;
     for path in &source.files {
         let mut lines = Lines::open(path, source.max_line)?;
         while let Some((number, line)) = lines.next()? {
@@ -193,33 +210,70 @@ fn jsonl(source: &Source, tokenizer: &Tokenizer, out: &mut IdsWriter, progress: 
             if line.trim_ascii().is_empty() {
                 continue;
             }
-            let done = reader.read(line, &mut text).and_then(|()| coder.encode(&text, source.end, out));
-            done.map_err(|e| e.context(format_args!("{}:{number}", path.display())))?;
+            let mut one = || -> Result<()> {
+                let asked = match source.kind.is_paired() {
+                    true => Some(asker.read(line)?),
+                    false => reader.read(line, &mut text).map(|()| None)?,
+                };
+                if seen.looks() {
+                    let found = match &asked {
+                        Some(asked) => seen.look(&asked.whole(), kept)?,
+                        None => seen.look(&text.text, kept)?,
+                    };
+                    match found {
+                        Found::New => {}
+                        Found::Equal(_) => return Ok(sifted.equal += 1),
+                        Found::Alike(_) => return Ok(sifted.alike += 1),
+                    }
+                }
+                kept += 1;
+                match asked {
+                    Some(asked) => asker.take(asked, &mut |text, label| coder.encode(text, label, out, sifted)),
+                    None => coder.encode(&text, false, out, sifted),
+                }
+            };
+            one().map_err(|e| e.context(format_args!("{}:{number}", path.display())))?;
         }
         crc.combine(lines.crc());
     }
+    asker.last(&mut |text, label| coder.encode(text, label, out, sifted))?;
     Ok(crc.finalize())
 }
 
 /// Turns samples into ids that count or not.
 struct Coder<'a> {
     tokenizer: &'a Tokenizer,
+    sift: Sift,
+    end: bool,
     whole: Vec<u32>,
     head: Vec<u32>,
 }
 
 impl Coder<'_> {
     /// The text is encoded whole, as it would be read. A stretch begins where the ids of the text before it end: a token that
-    /// reaches over the seam belongs to the later stretch, whose text it decides.
-    fn encode(&mut self, sample: &Text, end: bool, out: &mut IdsWriter) -> Result<()> {
+    /// reaches over the seam belongs to the later stretch, whose text it decides. The first token's bit is the label.
+    fn encode(&mut self, sample: &Text, label: bool, out: &mut IdsWriter, sifted: &mut Sifted) -> Result<()> {
         let how = Encode { bos: false, special: sample.special };
         ids(self.tokenizer, &sample.text, how, &mut self.whole)?;
         if self.whole.is_empty() {
             return Ok(());
         }
-        // Whether BOS counts does not matter: it is never a target.
-        if let Some(bos) = self.tokenizer.bos().filter(|_| self.tokenizer.adds_bos()) {
-            out.push(bos, false)?;
+        let bos = self.tokenizer.bos().filter(|_| self.tokenizer.adds_bos());
+        let eos = self.tokenizer.eos().filter(|_| self.end && sample.end);
+        let all = self.whole.len() + usize::from(bos.is_some()) + usize::from(eos.is_some());
+        let room = self.room(sample, all)?;
+        let (mut at, mut answer) = (0, 0);
+        let mut push = |id, counts: bool| {
+            at += 1;
+            if at > room {
+                return Ok(());
+            }
+            answer += usize::from(counts && at > 1);
+            out.push(id, if at == 1 { counts || label } else { counts })
+        };
+        // Whether the first token counts does not matter: it is never a target.
+        if let Some(bos) = bos {
+            push(bos, false)?;
         }
         let mut done = 0;
         for (no, &(to, counts)) in sample.stretches.iter().enumerate() {
@@ -230,14 +284,43 @@ impl Coder<'_> {
                 self.head.iter().zip(&self.whole).take_while(|(a, b)| a == b).count()
             };
             for &id in self.whole.get(done..until).unwrap_or(&[]) {
-                out.push(id, counts)?;
+                push(id, counts)?;
             }
             done = done.max(until);
         }
-        if let Some(eos) = self.tokenizer.eos().filter(|_| end && sample.end) {
-            out.push(eos, true)?;
+        if let Some(eos) = eos {
+            push(eos, true)?;
+        }
+        if all > room {
+            if answer == 0 {
+                fail!(
+                    Format,
+                    "the prompt alone fills the row of {} tokens, so that nothing of the answer is left: shorten it or take a \
+                     longer context",
+                    self.sift.longest
+                );
+            }
+            sifted.cut += 1;
+            sifted.lost += (all - room) as u64;
         }
         out.end_sample()
+    }
+
+    /// How many tokens of a sample find room: the last is a target alone.
+    fn room(&self, sample: &Text, all: usize) -> Result<usize> {
+        let most = self.sift.longest.saturating_add(1);
+        if self.sift.longest == 0 || all <= most || sample.stretches.len() < 2 {
+            return Ok(all);
+        }
+        if !self.sift.cut {
+            fail!(
+                Format,
+                "the sample takes {} tokens, a row has {}: take a longer context, cut long answers, or leave it out",
+                all - 1,
+                self.sift.longest
+            );
+        }
+        Ok(most)
     }
 }
 

@@ -32,8 +32,7 @@ impl<'a> Reader<'a> {
 
     /// Reads a line into `to`. Errors say what of the line is wrong, without its place: the caller knows it.
     pub fn read(&mut self, line: &[u8], to: &mut Text) -> Result<()> {
-        to.text.clear();
-        to.stretches.clear();
+        to.clear();
         let object = match serde_json::from_slice(line) {
             Ok(Value::Object(object)) => object,
             Ok(other) => fail!(Format, "is {}, expected an object such as {{\"text\": \"...\"}}", what(&other)),
@@ -45,7 +44,7 @@ impl<'a> Reader<'a> {
             (true, false, false) => to.put(string(&object, "text")?, true),
             (false, true, false) => {
                 to.put(string(&object, "prompt")?, false)?;
-                to.put(string(&object, "completion")?, true)
+                to.put(answer(string(&object, "completion")?)?, true)
             }
             (false, false, true) => self.messages(&object, to),
             (false, false, false) => {
@@ -75,6 +74,10 @@ impl<'a> Reader<'a> {
             let part = |key| string(message, key).map_err(|e| e.context(format_args!("message {no}")));
             messages.push(Message { role: part("role")?, content: part("content")? });
         }
+        let answers = messages.iter().enumerate().filter(|(_, m)| m.role == "assistant");
+        for (no, message) in answers {
+            answer(message.content).map_err(|e| e.context(format_args!("message {no}")))?;
+        }
         if !messages.iter().any(|m| m.role == "assistant") {
             fail!(Format, "no message has the role \"assistant\": there is nothing to learn from it");
         }
@@ -99,14 +102,19 @@ impl<'a> Reader<'a> {
 }
 
 impl Text {
-    fn put(&mut self, text: &str, counts: bool) -> Result<()> {
+    pub fn clear(&mut self) {
+        self.text.clear();
+        self.stretches.clear();
+    }
+
+    pub fn put(&mut self, text: &str, counts: bool) -> Result<()> {
         self.text.push_str(text);
         self.stretches.push((self.text.len(), counts));
         Ok(())
     }
 
     /// Makes the text `whole`, which begins with it; what is new counts or not.
-    fn extend(&mut self, whole: &str, counts: bool) -> Result<()> {
+    pub fn extend(&mut self, whole: &str, counts: bool) -> Result<()> {
         let Some(more) = whole.strip_prefix(self.text.as_str()) else {
             fail!(
                 Unsupported,
@@ -119,7 +127,7 @@ impl Text {
 }
 
 /// What the template makes of the messages.
-fn render<'b>(chat: &Chat, messages: &[Message], prompt: bool, bytes: &'b mut Vec<u8>) -> Result<&'b str> {
+pub(super) fn render<'b>(chat: &Chat, messages: &[Message], prompt: bool, bytes: &'b mut Vec<u8>) -> Result<&'b str> {
     let len = chat.rendered_len(messages, prompt)?;
     bytes.clear();
     if bytes.try_reserve(len).is_err() {
@@ -133,8 +141,16 @@ fn render<'b>(chat: &Chat, messages: &[Message], prompt: bool, bytes: &'b mut Ve
     }
 }
 
+/// An answer that has text.
+pub(super) fn answer(text: &str) -> Result<&str> {
+    if text.trim().is_empty() {
+        fail!(Format, "the answer is empty: there is nothing to learn from it; fill it or leave the line out");
+    }
+    Ok(text)
+}
+
 /// The string of a key.
-fn string<'a>(object: &'a Map<String, Value>, key: &str) -> Result<&'a str> {
+pub(super) fn string<'a>(object: &'a Map<String, Value>, key: &str) -> Result<&'a str> {
     match object.get(key) {
         Some(Value::String(text)) => Ok(text),
         Some(other) => fail!(Format, "the key {key:?} is {}, expected a string", what(other)),
@@ -143,7 +159,7 @@ fn string<'a>(object: &'a Map<String, Value>, key: &str) -> Result<&'a str> {
 }
 
 /// What a value is, for messages.
-fn what(value: &Value) -> &'static str {
+pub(super) fn what(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "true or false",

@@ -139,7 +139,7 @@ pub fn cross_validate(
             trainer.values_mut().copy_from_slice(&values);
         }
         let mut predictor = Predictor::new(&model, description)?;
-        predictor.set_snapshot(Arc::new(trainer.snapshot()?));
+        predictor.set_snapshot(Arc::new(trainer.snapshot()?))?;
         let done = Fold {
             told: predictor.all(&table, &kept)?,
             classes: kept.iter().filter_map(|&row| table.class(row as usize)).collect(),

@@ -61,8 +61,8 @@ impl Predictor {
     }
 
     /// Uses the values of a trainer instead of the model's own.
-    pub fn set_snapshot(&mut self, snapshot: Arc<Snapshot>) {
-        self.ctx.set_snapshot(Some(snapshot));
+    pub fn set_snapshot(&mut self, snapshot: Arc<Snapshot>) -> Result<()> {
+        self.ctx.set_snapshot(Some(snapshot)).map(drop)
     }
 
     /// Numbers that a row's prediction has: one for each class, or one.
