@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::dir::Dir;
+use common::dir::{Dir, shared};
 use common::limits::{check, within_limits};
 use proptest::prelude::*;
 use qorus::Code;
@@ -99,6 +99,33 @@ fn each_form_has_its_authors_values() {
     let ising = get(Format::Qio, &QIO.replace("pubo_grouped", "ising_grouped").replace("\"2\": 0", "\"2\": -1"));
     let expected = spins(|[a, b, c]| -9.0 * a - 3.0 * a * b + 5.0 * c * c + 7.0 + 2.0 * square(a - 2.0 * c - 1.0));
     assert_eq!(values(&ising.problem().unwrap()), expected);
+}
+
+/// Published instances, where they lie beside the workspace: all variables and entries that the list of them states.
+#[test]
+fn published_instances_are_read() {
+    let Some(dir) = shared("qubo") else { return };
+    let list = std::fs::read_to_string(dir.join("best_known.csv")).unwrap();
+    let mut seen = 0;
+    for line in list.lines().skip(1) {
+        let cells: Vec<&str> = line.split(',').collect();
+        let format = match cells[1] {
+            "maxcut" => Format::Gset,
+            "qubo-max" => Format::Orlib,
+            _ => continue,
+        };
+        let instance = read(&dir.join(format!("{}.txt", cells[0])), &of(format)).unwrap();
+        assert_eq!(instance.n.to_string(), cells[2], "{line}");
+        let entries = match format {
+            Format::Gset => instance.terms.iter().filter(|t| t.0 != t.1).count(),
+            _ => instance.terms.len(),
+        };
+        assert_eq!(entries.to_string(), cells[3], "{line}");
+        let problem = instance.problem().unwrap();
+        assert!(problem.is_exact() && problem.energy(&vec![0; problem.len()]) == 0.0);
+        seen += 1;
+    }
+    assert!(seen > 15);
 }
 
 #[test]

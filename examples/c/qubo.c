@@ -59,7 +59,8 @@ static q_qubo *build(void) {
     return qubo;
 }
 
-static int calls;
+/* Written by the thread that solves, read by the one that cancels. */
+static volatile int calls;
 
 /* Looked at inside reads; anything but 0 would end the run. */
 static int32_t on_progress(const q_qubo_progress *progress, void *user) {

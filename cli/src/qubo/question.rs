@@ -42,10 +42,8 @@ pub fn answer(
         object["chosen"] = json!(chosen(x));
         object["feasible"] = json!(kept);
         object["greedy"] = json!({"objective": number(greedy_value), "assignment": greedy, "chosen": chosen(greedy)});
-        for (object, x) in [(&mut object, x)] {
-            if let Value::Object(object) = object {
-                object.extend(also(x));
-            }
+        if let Value::Object(object) = &mut object {
+            object.extend(also(x));
         }
         if let Value::Object(object) = &mut object["greedy"] {
             object.extend(also(greedy));

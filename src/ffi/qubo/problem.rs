@@ -1,5 +1,7 @@
 //! `q_qubo`: a problem, immutable once it is built.
 
+#![allow(clippy::too_many_arguments)] // three lists are three pointers
+
 use crate::error::{Result, fail, try_vec};
 use crate::ffi::args;
 use crate::ffi::error::{choice, q_error_code};

@@ -1,7 +1,7 @@
 //! Formulations: what is wanted, under constraints, as a problem without any. Broken constraints cost penalties large enough that no
 //! best assignment breaks one, and a check says of any assignment which it breaks.
 //!
-//! [`Model`] takes an objective and constraints; [`maxcut`], [`features`], [`subset`] and [`assign`] are whole questions on top of it,
+//! [`Model`] takes an objective and constraints; [`maxcut()`], [`features`], [`subset`] and [`assign`] are whole questions on top of it,
 //! the last three with a greedy baseline to be compared with.
 
 pub mod assign;

@@ -13,7 +13,7 @@ pub enum Slack {
     Bits,
     /// Without: `-first h + second h^2`, h being what is left (unbalanced penalisation, arXiv 2211.13914). Fewer variables and a smoother
     /// ground, but nothing guarantees that the best assignment keeps the constraint or is the best of those: see the check.
-    /// None: chosen from the objective, see [`unbalanced`].
+    /// None: chosen from the objective.
     Unbalanced(Option<(f64, f64)>),
 }
 
