@@ -41,9 +41,8 @@ fn noise(n: usize) -> Vec<f32> {
     (0..n).map(|_| next()).collect()
 }
 
-/// A frame of that many bytes for `f`.
-fn frame<R>(bytes: usize, f: impl FnOnce(&mut qorus::memory::Frame) -> R) -> R {
-    Region::new(bytes).unwrap_or_else(|e| panic!("{e}")).with_frame(f)
+fn region(bytes: usize) -> Region {
+    Region::new(bytes).unwrap_or_else(|e| panic!("{e}"))
 }
 
 struct Report {
@@ -114,9 +113,9 @@ fn optimizer(exec: &Exec, report: &mut Report) {
     let mut slots = Slots::default();
     slots.add("w", n, 0).unwrap_or_else(|e| panic!("{e}"));
     let (mut w, mut g) = (vec![0.0; slots.elements()], vec![1e-3; slots.elements()]);
-    let bytes = clip::need(&slots).peak();
+    let mut work = region(clip::need(&slots).peak());
     let seconds = best(8, || {
-        let norm = frame(bytes, |frame| clip::norm(exec, frame, &slots, &g));
+        let norm = work.with_frame(|frame| clip::norm(exec, frame, &slots, &g));
         let norm = norm.unwrap_or_else(|e| panic!("{e}")).unwrap_or_else(|e| panic!("{e:?}"));
         clip::apply(exec, &slots, &mut g, Clip::Norm(1e9).bounds(norm)).unwrap_or_else(|e| panic!("{e}"));
     });
@@ -139,9 +138,10 @@ fn cross_entropy(exec: &Exec, report: &mut Report) {
     let (x, mut g) = (noise(rows * classes), vec![0.0; rows * classes]);
     let targets: Vec<i32> = (0..rows as i32).map(|row| row * 15).collect();
     let entropy = CrossEntropy::new(classes);
+    let mut work = region(CrossEntropy::need(rows).peak());
     let mut run = |grad: bool| {
         let logits = if grad { Logits::To(&x, &mut g) } else { Logits::Read(&x) };
-        let done = frame(CrossEntropy::need(rows).peak(), |frame| {
+        let done = work.with_frame(|frame| {
             entropy.rows(exec, frame, logits, Targets::Classes(&targets), 1.0 / rows as f64, &mut Total::default())
         });
         done.unwrap_or_else(|e| panic!("{e}"));
@@ -172,7 +172,7 @@ fn rows(exec: &Exec, report: &mut Report) {
         exec.pool.split(rows, 1, softmax).unwrap_or_else(|e| panic!("{e}"));
     });
     report.bytes("softmax 2048x1024", seconds, 2.0 * n);
-    let bytes = norm::backward_need(rows, width).peak();
+    let mut work = region(norm::backward_need(rows, width).peak());
     let seconds = best(20, || {
         norm::rmsnorm(exec, &x, &w, 1e-5, &mut y).unwrap_or_else(|e| panic!("{e}"));
         dw.fill(0.0);
@@ -181,8 +181,9 @@ fn rows(exec: &Exec, report: &mut Report) {
                 exec.kernels.add(&mut dw, values);
             }
         };
-        let back = |frame: &mut _| norm::norm_backward(exec, frame, false, (&x, &w, 1e-5), &dy, &mut dx, add);
-        frame(bytes, back).unwrap_or_else(|e| panic!("{e}"));
+        let of = (&x[..], &w[..], 1e-5);
+        work.with_frame(|frame| norm::norm_backward(exec, frame, false, of, &dy, &mut dx, add))
+            .unwrap_or_else(|e| panic!("{e}"));
     });
     report.bytes("rmsnorm with backward", seconds, 5.0 * n);
 }

@@ -3,12 +3,13 @@
 //!     cargo bench --features train --bench train_step -- [T|S] [OPTION VALUE ...]
 //!
 //! Options: `--threads N` (2), `--isa LEVEL`, `--steps N` (8), `--micro N` sequences of a pass (8), `--slice N` rows of logits at once
-//! (0: the trainer's choice), `--dump FILE` the ids (u32, a batch and the last target) and the values before the first step, one parameter after
+//! (0: the trainer's choice), `--keep f32|bf16|inputs` of a forward pass, `--dump FILE` the ids (u32, a batch and the last target) and the values before the first step, one parameter after
 //! another. It prints what a step takes, how much of the arithmetic that the cores have it uses, and the process's peak memory.
 
 use qorus::engine::{Model, Runtime};
 use qorus::gguf::Writer;
 use qorus::kernels::exercise::peak::{Unit, peak};
+use qorus::layers::keep::Keep;
 use qorus::ops::attend::Place;
 use qorus::train::clip::Clip;
 use qorus::train::examples::Examples;
@@ -107,6 +108,7 @@ struct Options {
     steps: usize,
     micro: usize,
     slice: usize,
+    keep: Keep,
     dump: Option<PathBuf>,
 }
 
@@ -134,6 +136,7 @@ impl Shape {
             longest,
             passes: self.seqs / o.micro,
             slice: o.slice,
+            keep: o.keep,
             method: Method::AdamW(Betas::default()),
             groups: Group::pair(0.1),
             ..TrainerParams::default()
@@ -171,7 +174,7 @@ fn peak_memory() -> f64 {
 fn main() {
     let mut words = std::env::args().skip(1).filter(|word| word != "--bench");
     let mut shapes: Vec<&Shape> = SHAPES.iter().collect();
-    let mut o = Options { threads: 2, isa: Isa::detect(), steps: 8, micro: 8, slice: 0, dump: None };
+    let mut o = Options { threads: 2, isa: Isa::detect(), steps: 8, micro: 8, slice: 0, keep: Keep::F32, dump: None };
     while let Some(word) = words.next() {
         if !word.starts_with("--") {
             shapes.retain(|shape| shape.name == word);
@@ -184,6 +187,11 @@ fn main() {
             "--steps" => o.steps = number(),
             "--micro" => o.micro = number(),
             "--slice" => o.slice = number(),
+            "--keep" => {
+                let forms = [("f32", Keep::F32), ("bf16", Keep::Bf16), ("inputs", Keep::Inputs)];
+                let found = forms.iter().find(|(name, _)| *name == value);
+                o.keep = found.unwrap_or_else(|| panic!("--keep {value}: give f32, bf16 or inputs")).1;
+            }
             "--dump" => o.dump = Some(value.into()),
             "--isa" => o.isa = Isa::from_name(&value).unwrap_or_else(|| panic!("no level is called {value}")),
             _ => panic!("no option is called {word}"),

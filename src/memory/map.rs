@@ -107,7 +107,7 @@ impl Map {
         #[cfg(unix)]
         if let (Bytes::Mapped(map), Some(_)) = (&self.bytes, &self.origin) {
             // SAFETY: the pages are those of a file that nobody writes through this mapping: they come back with the same bytes.
-            let _ = unsafe { map.unchecked_advise(memmap2::UncheckedAdvise::DontNeed) }; // a hint
+            let _ = unsafe { map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) }; // a hint
         }
     }
 
