@@ -1481,7 +1481,7 @@ static void test_adapter(void) {
     NO(q_trainer_create(c, &p, &trainer));
     p.eight_bit = 1;
     p.reserved = 1;
-    NO(q_trainer_create(c, &p, &trainer));
+    IS(Q_ERR_ABI, q_trainer_create(c, &p, &trainer));
     p.reserved = 0;
     OK(q_trainer_create(small, &p, &trainer));
     IS(Q_ERR_STATE, q_trainer_publish(trainer, small)); /* made for no rank */
