@@ -166,7 +166,7 @@ mod tests {
         let mut seen = 0;
         assert_eq!(text.next_with(|_| seen += 1).unwrap().number, 5);
         assert_eq!(seen, 1);
-        assert!(text.need("more").unwrap_err().message().contains("f:5: the file ends here, expected more"));
+        assert!(text.need("more").err().unwrap().message().contains("f:5: the file ends here, expected more"));
     }
 
     #[test]
