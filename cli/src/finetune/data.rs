@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 #[derive(clap::Args)]
-pub struct Args {
+pub struct Data {
     /// Tokens of a row; samples are packed into rows, and one that is longer is an error [default: 512, or what the model has]
     #[arg(long, value_name = "N", value_parser = args::count())]
     ctx: Option<usize>,
@@ -51,7 +51,7 @@ fn dedup(text: &str) -> std::result::Result<Dedup, String> {
     }
 }
 
-impl Args {
+impl Data {
     /// Tokens of a row.
     pub fn length(&self, graph: &Graph) -> Result<usize> {
         let most = graph.ctx_train;
@@ -109,9 +109,9 @@ pub struct Feeds {
 }
 
 impl Feeds {
-    /// Batches of `micro` sequences; where samples are pairs, half as many pairs.
+    /// Batches of `micro` rows, or pairs.
     pub fn new(
-        args: &Args,
+        args: &Data,
         ids: &Arc<Ids>,
         kind: Kind,
         (micro, length): (usize, usize),
@@ -119,7 +119,7 @@ impl Feeds {
     ) -> Result<Feeds> {
         let share = args.validation;
         if kind.is_paired() {
-            let side = |part| PairBatches::new(Arc::clone(ids), ((micro / 2).max(1), length), share, part, seed);
+            let side = |part| PairBatches::new(Arc::clone(ids), (micro, length), share, part, seed);
             let train = side(Part::Train)?;
             let kept = if share > 0.0 { Some(side(Part::Validation)?) } else { None };
             let tokens = |pairs: u64| pairs * 2 * length as u64;

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 #[derive(clap::Args)]
-pub struct Args {
+pub struct What {
     /// What is learned
     #[arg(long, value_enum, default_value_t = Method::Sft)]
     method: Method,
@@ -54,7 +54,7 @@ enum Method {
     Distill,
 }
 
-impl Args {
+impl What {
     /// How the files are written.
     pub fn kind(&self) -> Kind {
         match self.method {

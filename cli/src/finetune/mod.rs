@@ -17,7 +17,7 @@ use qorus::engine::{self, ContextParams};
 use qorus::gguf::Gguf;
 use qorus::train::fit::{Fitted, Task};
 use qorus::train::run::{EXTENSION, End, Run};
-use qorus::train::{Trainer, checkpoint};
+use qorus::train::{Trainer, TrainerParams, checkpoint};
 use serde_json::json;
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -36,7 +36,7 @@ pub struct Args {
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
     #[command(flatten)]
-    method: method::Args,
+    method: method::What,
     /// The adapter's rank
     #[arg(long, value_name = "R", default_value_t = 16, value_parser = args::count())]
     rank: usize,
@@ -56,9 +56,9 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
     #[command(flatten)]
-    data_args: data::Args,
+    data_args: data::Data,
     #[command(flatten)]
-    settings: settings::Args,
+    settings: settings::Settings,
     #[command(flatten)]
     threads: Threads,
     #[command(flatten)]
@@ -175,16 +175,10 @@ impl Args {
         let params = self.settings.trainer(adapter, self.method.objective(), length);
         // Pairs are two sequences that stay together.
         let two = if self.method.kind().is_paired() { 2 } else { 1 };
-        let batch = self.settings.batch * two;
-        let mut fitted = Task { gguf, graph: &model.graph, base, threads, batch }.fit(&params, |_| false)?;
-        if fitted.micro % two != 0 {
-            let odd = fitted.micro;
-            fitted = Task { gguf, graph: &model.graph, base, threads, batch: two }.fit(&params, |_| false)?;
-            if odd > 1 || fitted.micro < two {
-                fitted.micro = two;
-            }
-            fitted.params.passes = self.settings.batch;
-        }
+        let params = TrainerParams { longest: two * length, ..params };
+        let task = Task { gguf, graph: &model.graph, base, threads, batch: self.settings.batch };
+        let mut fitted = task.fit(&params, |_| false)?;
+        fitted.params.longest = length;
         Ok(fitted)
     }
 

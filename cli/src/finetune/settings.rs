@@ -10,7 +10,7 @@ use qorus::train::{AdapterParams, Objective, TrainerParams};
 use std::path::Path;
 
 #[derive(clap::Args)]
-pub struct Args {
+pub struct Settings {
     /// Steps [default: three times through the data]
     #[arg(long, value_name = "N", value_parser = args::count(), conflicts_with = "epochs")]
     steps: Option<usize>,
@@ -80,7 +80,7 @@ enum Optimizer {
     Adamw8,
 }
 
-impl Args {
+impl Settings {
     /// What a trainer of an adapter is made for, before the budget decides.
     pub fn trainer(&self, adapter: AdapterParams, objective: Objective, length: usize) -> TrainerParams {
         let betas = Betas::default();
