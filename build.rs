@@ -14,7 +14,7 @@ mod capi {
     use std::path::Path;
 
     /// The files of the ABI, in the order of the header.
-    const SOURCES: [&str; 19] = [
+    const SOURCES: [&str; 21] = [
         "ffi/error",
         "ffi/version",
         "ffi/types",
@@ -24,6 +24,7 @@ mod capi {
         "ffi/chat",
         "ffi/context",
         "ffi/batch",
+        "ffi/adapter",
         "ffi/sampler",
         "ffi/generate",
         "ffi/arena",
@@ -34,6 +35,7 @@ mod capi {
         "ffi/builder",
         "ffi/forward",
         "ffi/train/mod",
+        "ffi/qubo/mod",
     ];
 
     pub fn build() {

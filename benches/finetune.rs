@@ -4,11 +4,12 @@
 //!
 //! Options: `--threads N` (2), `--isa LEVEL`, `--steps N` (6), `--rank N` (16), `--kind lora|rslora|dora`, `--len N` (256), `--batch N` (1), `--slice N` rows of
 //! logits at once (0: the trainer's choice), `--bits 32|8` of the moments, `--products f32|bf16`, `--eight 0|1` (frozen products forward on 8-bit
-//! inputs), `--recompute 0|1`. It prints what a step takes, the plan, and the process's peak memory.
+//! inputs), `--activations f32|bf16|recompute`. It prints what a step takes, the plan, and the process's peak memory.
 
 use qorus::adapter::Kind;
 use qorus::engine::{Model, Runtime};
 use qorus::gguf::Gguf;
+use qorus::layers::keep::Keep;
 use qorus::ops::attend::Place;
 use qorus::train::clip::Clip;
 use qorus::train::examples::Examples;
@@ -32,7 +33,7 @@ struct Options {
     bits: usize,
     products: Products,
     eight: bool,
-    recompute: bool,
+    keep: Keep,
 }
 
 impl Options {
@@ -50,7 +51,7 @@ impl Options {
             bits: 32,
             products: Products::F32,
             eight: false,
-            recompute: false,
+            keep: Keep::F32,
         };
         let mut words = std::env::args().skip(1).filter(|word| word != "--bench");
         while let Some(word) = words.next() {
@@ -72,7 +73,9 @@ impl Options {
                 "--bits" => o.bits = number(),
                 "--products" => o.products = if value == "bf16" { Products::Bf16 } else { Products::F32 },
                 "--eight" => o.eight = number() != 0,
-                "--recompute" => o.recompute = number() != 0,
+                "--activations" => {
+                    o.keep = Keep::from_name(&value).unwrap_or_else(|| panic!("nothing is kept as {value}"))
+                }
                 _ => panic!("no option is called {word}"),
             }
         }
@@ -89,7 +92,7 @@ impl Options {
             rows: self.len * self.batch,
             longest: self.len,
             slice: self.slice,
-            recompute: self.recompute,
+            keep: self.keep,
             method: if self.bits == 8 { Method::AdamW8(betas) } else { Method::AdamW(betas) },
             groups: Group::pair(0.0),
             adapter: Some(AdapterParams {

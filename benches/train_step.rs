@@ -3,22 +3,22 @@
 //!     cargo bench --features train --bench train_step -- [T|S] [OPTION VALUE ...]
 //!
 //! Options: `--threads N` (2), `--isa LEVEL`, `--steps N` (8), `--micro N` sequences of a pass (8), `--slice N` rows of logits at once
-//! (0: the trainer's choice). It prints what a step takes, how much of the arithmetic that the cores have it uses, and the process's peak memory.
+//! (0: the trainer's choice), `--keep f32|bf16|inputs` of a forward pass, `--dump FILE` the ids (u32, a batch and the last target) and the values before the first step, one parameter after
+//! another. It prints what a step takes, how much of the arithmetic that the cores have it uses, and the process's peak memory.
 
 use qorus::engine::{Model, Runtime};
+use qorus::gguf::Writer;
 use qorus::kernels::exercise::peak::{Unit, peak};
-use qorus::layers::Store;
-use qorus::models::Graph;
-use qorus::models::hand::{AttentionValues, Hand, LinearValues, RopeValues, Values};
-use qorus::ops::activation::Activation;
+use qorus::layers::keep::Keep;
 use qorus::ops::attend::Place;
-use qorus::ops::rope::RopeStyle;
 use qorus::train::clip::Clip;
 use qorus::train::examples::Examples;
 use qorus::train::optim::{Betas, Group, Method, Outcome};
 use qorus::train::pass::Passed;
 use qorus::train::trainer::{Trainer, TrainerParams};
 use qorus::{Isa, Type};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// A llama and the batch it is trained on.
@@ -49,55 +49,45 @@ fn noise(seed: u64, n: usize) -> impl Iterator<Item = f32> {
 }
 
 impl Shape {
-    fn model(&self, runtime: &Runtime) -> (Graph, Store) {
-        let mut seed = 0;
-        let mut matrix = |rows: usize, cols: usize| -> Vec<f32> {
-            seed += 1;
-            noise(seed, rows * cols).map(|x| 0.035 * x).collect()
-        };
-        fn values(data: &[f32], cols: usize) -> Values<'_> {
-            Values { ty: Type::F32, rows: data.len() / cols, cols, bytes: bytemuck::cast_slice(data) }
+    /// A file of random values; what was drawn is in the order in which trained parameters lie, too.
+    fn write(&self, path: &Path) -> Result<(), qorus::Error> {
+        let Shape { layers, width, heads, kv, hidden, vocab, len, .. } = *self;
+        let (d, kv_width, h, v) = (width as u64, (kv * width / heads) as u64, hidden as u64, vocab as u64);
+        let mut list: Vec<(String, Vec<u64>)> = vec![("token_embd.weight".into(), vec![d, v])];
+        for i in 0..layers {
+            let block = |(name, dims): (&str, &[u64])| (format!("blk.{i}.{name}.weight"), dims.to_vec());
+            let (norms, square) = ([d], [d, d]);
+            list.extend([("attn_norm", &norms[..]), ("attn_q", &square), ("attn_k", &[d, kv_width])].map(block));
+            list.extend([("attn_v", &[d, kv_width][..]), ("attn_output", &square), ("ffn_norm", &norms)].map(block));
+            list.extend(
+                [("ffn_gate", &[d, h]), ("ffn_up", &[d, h]), ("ffn_down", &[h, d])].map(|(n, l)| block((n, l))),
+            );
         }
-        fn linear(data: &[f32], cols: usize) -> LinearValues<'_> {
-            LinearValues { w: values(data, cols), bias: None }
+        list.extend([("output_norm.weight".into(), vec![d]), ("output.weight".into(), vec![d, v])]);
+        let mut w = Writer::new();
+        w.put("general.architecture", "llama")?.put("llama.vocab_size", vocab as u32)?;
+        w.put("llama.context_length", len as u32)?.put("llama.embedding_length", width as u32)?;
+        w.put("llama.block_count", layers as u32)?.put("llama.feed_forward_length", hidden as u32)?;
+        w.put("llama.attention.head_count", heads as u32)?.put("llama.attention.head_count_kv", kv as u32)?;
+        w.put("llama.rope.dimension_count", (width / heads) as u32)?.put("llama.rope.freq_base", 1e4f32)?;
+        w.put("llama.attention.layer_norm_rms_epsilon", 1e-5f32)?;
+        for (name, dims) in &list {
+            w.tensor(name, Type::F32, dims)?;
         }
-        let (d, head_dim) = (self.width, self.width / self.heads);
-        let (ones, kv) = (vec![1.0; d], self.kv * head_dim);
-        let mut hand = Hand::new(&runtime.kernels);
-        let mut build = || {
-            hand.embedding(&values(&matrix(self.vocab, d), d))?;
-            for _ in 0..self.layers {
-                let [q, k, v, o] = [matrix(d, d), matrix(kv, d), matrix(kv, d), matrix(d, d)];
-                hand.residual_begin()?;
-                hand.rmsnorm(&ones, 1e-5)?;
-                hand.attention(&AttentionValues {
-                    n_head: self.heads,
-                    n_kv: self.kv,
-                    head_dim,
-                    q: linear(&q, d),
-                    k: linear(&k, d),
-                    v: linear(&v, d),
-                    o: linear(&o, d),
-                    q_norm: None,
-                    k_norm: None,
-                    rope: Some(RopeValues { style: RopeStyle::Neox, dim: head_dim, base: 1e4, scale: 1.0 }),
-                    window: 0,
-                    scale: 0.0,
-                    softcap: 0.0,
-                })?;
-                hand.residual_end()?;
-                let [gate, up, down] = [matrix(self.hidden, d), matrix(self.hidden, d), matrix(d, self.hidden)];
-                hand.residual_begin()?;
-                hand.rmsnorm(&ones, 1e-5)?;
-                let (gate, up) = (linear(&gate, d), linear(&up, d));
-                hand.ffn(Activation::Silu, Some(&gate), &up, &linear(&down, self.hidden))?;
-                hand.residual_end()?;
+        let mut out = w.create(path)?;
+        for (seed, (_, dims)) in (1..).zip(&list) {
+            let matrix = dims.len() > 1;
+            let mut values = noise(seed, dims.iter().product::<u64>() as usize);
+            loop {
+                let part: Vec<f32> =
+                    values.by_ref().take(1 << 16).map(|x| if matrix { 0.035 * x } else { 1.0 }).collect();
+                if part.is_empty() {
+                    break;
+                }
+                out.write(bytemuck::cast_slice(&part))?;
             }
-            hand.rmsnorm(&ones, 1e-5)?;
-            hand.linear(&linear(&matrix(self.vocab, d), d))?;
-            hand.finish()
-        };
-        build().unwrap_or_else(|e| panic!("{e}"))
+        }
+        out.save()
     }
 
     /// Multiplications and additions of a step: products forward and back, and attention as far as it looks.
@@ -118,19 +108,35 @@ struct Options {
     steps: usize,
     micro: usize,
     slice: usize,
+    keep: Keep,
+    dump: Option<PathBuf>,
+}
+
+/// What the other side begins with too.
+fn dump(path: &Path, ids: &[u32], trainer: &Trainer) -> std::io::Result<()> {
+    let mut to = std::io::BufWriter::new(std::fs::File::create(path)?);
+    to.write_all(bytemuck::cast_slice(ids))?;
+    for t in trainer.trained().list() {
+        to.write_all(bytemuck::cast_slice(&trainer.values()[t.at..t.at + t.len]))?;
+    }
+    to.flush()
 }
 
 impl Shape {
     fn trainer(&self, o: &Options) -> Trainer {
         let runtime = Runtime::new(o.threads, Some(o.isa)).unwrap_or_else(|e| panic!("{e}"));
-        let (graph, store) = self.model(&runtime);
-        let model = Model::from_parts(&runtime, graph, store);
+        let path = std::env::temp_dir().join(format!("qorus-train-step-{}.gguf", std::process::id()));
+        self.write(&path).unwrap_or_else(|e| panic!("{e}"));
+        let model = Model::open(&runtime, &path).unwrap_or_else(|e| panic!("{e}"));
+        // It stays mapped.
+        let _ = std::fs::remove_file(&path);
         let (rows, longest) = (o.micro * self.len, self.len);
         let params = TrainerParams {
             rows,
             longest,
             passes: self.seqs / o.micro,
             slice: o.slice,
+            keep: o.keep,
             method: Method::AdamW(Betas::default()),
             groups: Group::pair(0.1),
             ..TrainerParams::default()
@@ -168,7 +174,7 @@ fn peak_memory() -> f64 {
 fn main() {
     let mut words = std::env::args().skip(1).filter(|word| word != "--bench");
     let mut shapes: Vec<&Shape> = SHAPES.iter().collect();
-    let mut o = Options { threads: 2, isa: Isa::detect(), steps: 8, micro: 8, slice: 0 };
+    let mut o = Options { threads: 2, isa: Isa::detect(), steps: 8, micro: 8, slice: 0, keep: Keep::F32, dump: None };
     while let Some(word) = words.next() {
         if !word.starts_with("--") {
             shapes.retain(|shape| shape.name == word);
@@ -181,6 +187,12 @@ fn main() {
             "--steps" => o.steps = number(),
             "--micro" => o.micro = number(),
             "--slice" => o.slice = number(),
+            "--keep" => {
+                let forms = [("f32", Keep::F32), ("bf16", Keep::Bf16), ("inputs", Keep::Inputs)];
+                let found = forms.iter().find(|(name, _)| *name == value);
+                o.keep = found.unwrap_or_else(|| panic!("--keep {value}: give f32, bf16 or inputs")).1;
+            }
+            "--dump" => o.dump = Some(value.into()),
             "--isa" => o.isa = Isa::from_name(&value).unwrap_or_else(|| panic!("no level is called {value}")),
             _ => panic!("no option is called {word}"),
         }
@@ -190,11 +202,17 @@ fn main() {
         let rows = shape.seqs * shape.len;
         let ids: Vec<u32> = noise(99, rows + 1).map(|x| ((x + 1.0) * 0.499 * shape.vocab as f32) as u32).collect();
         let targets: Vec<i32> = ids[1..].iter().map(|&id| id as i32).collect();
+        if let Some(path) = &o.dump {
+            dump(path, &ids, &trainer).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        }
         let mut times = Vec::new();
-        let (mut first, mut last) = (f64::NAN, f64::NAN);
+        let (mut first, mut second, mut last) = (f64::NAN, f64::NAN, f64::NAN);
         for step in 0..=o.steps {
             let start = Instant::now();
             last = shape.step(&mut trainer, o.micro, &ids[..rows], &targets);
+            if step == 1 {
+                second = last;
+            }
             if step == 0 {
                 first = last;
             } else {
@@ -206,7 +224,7 @@ fn main() {
         let limit = peak(o.isa, Unit::F32) * o.threads as f64;
         println!(
             "{{\"shape\": \"{}\", \"isa\": \"{}\", \"threads\": {}, \"step_ms\": {:.1}, \"best_ms\": {:.1}, \"tokens_per_s\": {:.0}, \
-             \"gflops\": {:.1}, \"share_of_peak\": {:.3}, \"peak_bytes\": {:.0}, \"loss_first\": {first:.6}, \"loss_last\": {last:.6}}}",
+             \"gflops\": {:.1}, \"share_of_peak\": {:.3}, \"peak_bytes\": {:.0}, \"loss_first\": {first:.6}, \"loss_second\": {second:.6}, \"loss_last\": {last:.6}}}",
             shape.name,
             o.isa.name(),
             o.threads,

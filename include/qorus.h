@@ -66,9 +66,9 @@
  * Threads
  * -------
  * No call keeps state outside of handles, but for the thread's message. Different handles may be used from different threads
- * at once. q_runtime, q_model and q_tokenizer may be shared by any number of threads; of any other handle only one call
- * may run at a time, and a second one, also from a callback of the first, is Q_ERR_STATE. q_context_cancel may be called
- * at any time. No handle may be used while another thread frees it. Contexts of one runtime take turns at its threads;
+ * at once. q_runtime, q_model, q_tokenizer and q_qubo may be shared by any number of threads; of any other handle only one call
+ * may run at a time, and a second one, also from a callback of the first, is Q_ERR_STATE. q_context_cancel and
+ * q_qubo_solver_cancel may be called at any time. No handle may be used while another thread frees it. Contexts of one runtime take turns at its threads;
  * give each a runtime of its own for calls that are to run side by side. Threads start in q_runtime_create and end with
  * the last handle that holds the runtime. A process that forked must not use handles made before.
  *
@@ -97,6 +97,14 @@
  * q_builder makes of random weights. Gradients are those of mean losses: 2 (p - t) / N of squares, (softmax - onehot) / count of
  * cross-entropy. All memory is reserved by the calls that create and bind; no pass and no step allocates.
  * examples/c/train_table.c and train_text.c have all of it.
+ *
+ * Problems over zeros and ones
+ * ----------------------------
+ * A library built with --features capi,qubo solves quadratic problems, declared where Q_ENABLE_QUBO is defined. A q_qubo is built from
+ * triplets, from a dense matrix or from a file; q_qubo_plan says what solving it takes, q_qubo_solver_create reserves that, and
+ * q_qubo_solver_run solves until sweeps, a time limit, a target, a callback or q_qubo_solver_cancel end it, allocating
+ * nothing. Samples then lie in the solver, the best first. No runtime is needed: a solver has threads of its own.
+ * examples/c/qubo.c has all of it.
  *
  * Bits
  * ----
@@ -246,7 +254,7 @@ enum q_error_code
      */
     Q_ERR_ISA = 16,
     /**
-     * A gradient or a loss is NaN or infinite.
+     * A gradient, a loss or a coefficient is NaN or infinite.
      */
     Q_ERR_NOT_FINITE = 17,
 };
@@ -714,7 +722,278 @@ typedef enum q_train_end q_train_end;
 typedef uint32_t q_train_end;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
+
+/**
+ * How an adapter changes its matrices.
+ */
+enum q_adapter_kind
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * W + alpha / rank * B A
+     */
+    Q_ADAPTER_LORA = 0,
+    /**
+     * W + alpha / sqrt(rank) * B A
+     */
+    Q_ADAPTER_RSLORA = 1,
+    /**
+     * As Q_ADAPTER_LORA, each row brought to a length of its own.
+     */
+    Q_ADAPTER_DORA = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum q_adapter_kind q_adapter_kind;
+#else
+typedef uint32_t q_adapter_kind;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
 #endif
+
+#if defined(Q_ENABLE_QUBO)
+/**
+ * Which values are good.
+ */
+enum q_qubo_sense
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * Small ones.
+     */
+    Q_QUBO_MINIMIZE = 0,
+    /**
+     * Great ones.
+     */
+    Q_QUBO_MAXIMIZE = 1,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum q_qubo_sense q_qubo_sense;
+#else
+typedef uint32_t q_qubo_sense;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * Forms of files.
+ */
+enum q_qubo_format
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * What the file looks like, where that leaves no doubt.
+     */
+    Q_QUBO_FORMAT_GUESS = 0,
+    /**
+     * Max-Cut as in Gset (rudy); maximises the weight of the cut.
+     */
+    Q_QUBO_FORMAT_GSET = 1,
+    /**
+     * OR-Library; maximises.
+     */
+    Q_QUBO_FORMAT_ORLIB = 2,
+    /**
+     * qbsolv; minimises, as those that follow.
+     */
+    Q_QUBO_FORMAT_QBSOLV = 3,
+    /**
+     * dimod's coordinates, with their header.
+     */
+    Q_QUBO_FORMAT_COO = 4,
+    /**
+     * dimod's JSON.
+     */
+    Q_QUBO_FORMAT_BQM = 5,
+    /**
+     * bqpjson.
+     */
+    Q_QUBO_FORMAT_BQPJSON = 6,
+    /**
+     * The JSON of Azure's quantum-inspired optimization.
+     */
+    Q_QUBO_FORMAT_QIO = 7,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum q_qubo_format q_qubo_format;
+#else
+typedef uint32_t q_qubo_format;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * Kinds of graphs that couplings make.
+ */
+enum q_qubo_structure
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * No couplings.
+     */
+    Q_QUBO_FREE = 0,
+    /**
+     * Couplings are kept as a matrix.
+     */
+    Q_QUBO_DENSE = 1,
+    /**
+     * Few neighbours each, and a long way from one end to the other.
+     */
+    Q_QUBO_GRID = 2,
+    /**
+     * Any other.
+     */
+    Q_QUBO_SPARSE = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum q_qubo_structure q_qubo_structure;
+#else
+typedef uint32_t q_qubo_structure;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * Ways of solving.
+ */
+enum q_qubo_method
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * A portfolio chosen by size, density and structure, which goes on to the next method when one stops improving.
+     */
+    Q_QUBO_AUTO = 0,
+    /**
+     * Simulated annealing.
+     */
+    Q_QUBO_ANNEAL = 1,
+    /**
+     * One-flip tabu search.
+     */
+    Q_QUBO_TABU = 2,
+    /**
+     * Steepest descent from many starts.
+     */
+    Q_QUBO_DESCENT = 3,
+    /**
+     * Parallel tempering, with cluster moves on grids.
+     */
+    Q_QUBO_TEMPERING = 4,
+    /**
+     * Population annealing.
+     */
+    Q_QUBO_POPULATION = 5,
+    /**
+     * Path-integral (simulated quantum) annealing.
+     */
+    Q_QUBO_QUANTUM = 6,
+    /**
+     * Tabu search over the paths between the best.
+     */
+    Q_QUBO_RELINK = 7,
+    /**
+     * Every assignment: up to 30 variables.
+     */
+    Q_QUBO_ENUMERATE = 8,
+    /**
+     * QAOA on a simulated state: up to 22 variables.
+     */
+    Q_QUBO_QAOA = 9,
+    /**
+     * The solver that q_qubo_solver_register gave.
+     */
+    Q_QUBO_HOST = 10,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum q_qubo_method q_qubo_method;
+#else
+typedef uint32_t q_qubo_method;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * How the inverse temperature goes from its first value to its last.
+ */
+enum q_qubo_schedule
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * By equal factors.
+     */
+    Q_QUBO_GEOMETRIC = 0,
+    /**
+     * By equal steps.
+     */
+    Q_QUBO_LINEAR = 1,
+    /**
+     * The host's own `betas`, each for an equal number of sweeps.
+     */
+    Q_QUBO_CUSTOM = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum q_qubo_schedule q_qubo_schedule;
+#else
+typedef uint32_t q_qubo_schedule;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * Why a run ended.
+ */
+enum q_qubo_end
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * All reads and sweeps are done.
+     */
+    Q_QUBO_SWEEPS = 0,
+    /**
+     * The time limit.
+     */
+    Q_QUBO_TIME = 1,
+    /**
+     * The target was reached.
+     */
+    Q_QUBO_TARGET = 2,
+    /**
+     * The callback or q_qubo_solver_cancel.
+     */
+    Q_QUBO_CANCELLED = 3,
+    /**
+     * No assignment is better.
+     */
+    Q_QUBO_PROVEN = 4,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum q_qubo_end q_qubo_end;
+#else
+typedef uint32_t q_qubo_end;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+#endif
+
+/**
+ * An adapter (LoRA, rsLoRA or DoRA) in its places on a model: immutable, on any number of contexts of that model at once, each with its
+ * own weight.
+ */
+typedef struct q_adapter q_adapter;
 
 /**
  * Memory of a fixed budget. One call at a time.
@@ -769,6 +1048,18 @@ typedef struct q_model q_model;
  * tensor that was not bound is bound by its first q_optimizer_step. Steps of bound tensors allocate nothing.
  */
 typedef struct q_optimizer q_optimizer;
+#endif
+
+#if defined(Q_ENABLE_QUBO)
+/**
+ * A problem: offset + sum a_i x_i + sum b_ij x_i x_j over x of zeros and ones. Immutable; any number of threads may share it.
+ */
+typedef struct q_qubo q_qubo;
+
+/**
+ * A solver of one problem, with all its memory. One call at a time; q_qubo_solver_cancel from any thread.
+ */
+typedef struct q_qubo_solver q_qubo_solver;
 #endif
 
 /**
@@ -944,6 +1235,14 @@ typedef struct {
      * Bytes the plan may come to, mapped weights not counted; 0: no limit.
      */
     uint64_t budget;
+    /**
+     * The most adapters that are on it at once (0).
+     */
+    uint32_t adapters;
+    /**
+     * The greatest rank of an adapter that is put on it, or of one that its trainer publishes (0): see q_adapter_get_info.
+     */
+    uint32_t adapter_rank;
 } q_context_params;
 
 /**
@@ -1069,6 +1368,24 @@ typedef struct {
      */
     q_text content;
 } q_message;
+
+/**
+ * Facts of an adapter.
+ */
+typedef struct {
+    /**
+     * Bytes of this struct that were filled.
+     */
+    uint32_t size;
+    /**
+     * The greatest rank of its pairs: what q_context_params.adapter_rank must reach.
+     */
+    uint32_t rank;
+    /**
+     * Bytes that it takes in memory, or would.
+     */
+    uint64_t bytes;
+} q_adapter_info;
 
 /**
  * How tokens are chosen: penalty, top-k, top-p, min-p, temperature, in this order. Fill it with q_sampler_params_init
@@ -1842,9 +2159,10 @@ typedef struct {
      */
     uint32_t slice;
     /**
-     * 1: what residual branches keep for the way back is computed again instead: less memory, more time, the same bits.
+     * What is kept of a forward pass for the way back. 0: everything, in f32. 1: the inputs of residual branches, and the rest is
+     * computed again: less memory, more time, the same bits. 2: what lies inside layers rounded to bf16.
      */
-    uint32_t recompute;
+    uint32_t activations;
     /**
      * The share of the target that is spread evenly over all classes, from 0 (the default) to 1.
      */
@@ -1878,7 +2196,268 @@ typedef struct {
      * Handed to `trained`.
      */
     void *user;
+    /**
+     * The rank of an adapter to train; 0 (the default): none. With one, tensors themselves are trained only where `trained` says so.
+     */
+    uint32_t adapter_rank;
+    /**
+     * A q_adapter_kind (Q_ADAPTER_LORA).
+     */
+    uint32_t adapter_kind;
+    /**
+     * The numerator of the adapter's scale; 0: twice the rank.
+     */
+    float adapter_alpha;
+    /**
+     * The probability that an element of the adapter's inputs is dropped, from 0 (the default) to below 1.
+     */
+    float adapter_dropout;
+    /**
+     * What the adapter is on, NUL-terminated words with commas between: q, k, v, o, gate, up, down, experts, shared, head; NULL: all but
+     * the head. Copied.
+     */
+    const char *adapter_targets;
+    /**
+     * 1: the products of frozen blocks round what goes in to 8 bits on the way forward, as inference does; faster, and the way back is
+     * that of exact products (0).
+     */
+    uint32_t eight_bit;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
 } q_trainer_params;
+#endif
+
+#if defined(Q_ENABLE_QUBO)
+/**
+ * How a problem is to be solved, in the words of dwave's samplers. Fill it with q_qubo_params_init first.
+ */
+typedef struct {
+    /**
+     * sizeof(q_qubo_params), set by q_qubo_params_init.
+     */
+    uint32_t size;
+    /**
+     * A q_qubo_method (Q_QUBO_AUTO).
+     */
+    uint32_t method;
+    /**
+     * Independent reads; 0 (the default): one, or as many as there is time for.
+     */
+    uint64_t num_reads;
+    /**
+     * Sweeps of a read; 0 (the default): the solver's choice.
+     */
+    uint64_t num_sweeps;
+    /**
+     * First and last inverse temperature; 0 and 0 (the default): from the coefficients.
+     */
+    double beta_first;
+    /**
+     * As above.
+     */
+    double beta_last;
+    /**
+     * A q_qubo_schedule (Q_QUBO_GEOMETRIC).
+     */
+    uint32_t schedule;
+    /**
+     * Inverse temperatures at `betas`.
+     */
+    uint32_t n_betas;
+    /**
+     * Those of Q_QUBO_CUSTOM, read when the solver is created; else NULL.
+     */
+    const double *betas;
+    /**
+     * Reads of equal seed and number are equal, whatever the number of threads (0).
+     */
+    uint64_t seed;
+    /**
+     * Assignments that the first reads begin with, `n_states` times a byte of 0 or 1 for each variable, read when the solver is created;
+     * NULL: anywhere.
+     */
+    const uint8_t *states;
+    /**
+     * How many there are.
+     */
+    uint64_t n_states;
+    /**
+     * Seconds at most, kept within 10 ms or 1 %; 0: an evaluation alone; negative (the default): no limit.
+     */
+    double time_limit;
+    /**
+     * A value in the problem's sense at which to stop; NaN (the default): none.
+     */
+    double target_energy;
+    /**
+     * Threads (1); 0: one for each core this process may use.
+     */
+    uint32_t threads;
+    /**
+     * Different samples that are kept, the best ones (16).
+     */
+    uint32_t max_samples;
+    /**
+     * Bytes the plan may come to; 0: no limit.
+     */
+    uint64_t budget;
+    /**
+     * Layers of a QAOA circuit (3).
+     */
+    uint32_t layers;
+    /**
+     * Replicas, slices or members of methods that have them; 0: chosen.
+     */
+    uint32_t replicas;
+    /**
+     * The highest q_isa to use (Q_ISA_AUTO).
+     */
+    uint32_t isa;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+} q_qubo_params;
+
+/**
+ * What a problem is like.
+ */
+typedef struct {
+    /**
+     * Bytes of this struct that were filled.
+     */
+    uint32_t size;
+    /**
+     * Variables.
+     */
+    uint32_t variables;
+    /**
+     * Pairs of variables with a coupling.
+     */
+    uint64_t couplings;
+    /**
+     * Share of all pairs that have one.
+     */
+    double density;
+    /**
+     * What is added to every value.
+     */
+    double offset;
+    /**
+     * Bytes of the coefficients.
+     */
+    uint64_t bytes;
+    /**
+     * A q_qubo_sense.
+     */
+    uint32_t sense;
+    /**
+     * 1 when all coefficients are whole numbers kept exactly.
+     */
+    uint32_t exact;
+    /**
+     * A q_qubo_structure.
+     */
+    uint32_t structure;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+} q_qubo_info;
+
+/**
+ * A solver of the host's: writes `n` bytes of 0 or 1 to `x` within `timeout` seconds and returns 0. Anything else that it
+ * returns or leaves, or a later answer, counts as a failure. Must not unwind.
+ */
+typedef int32_t (*q_qubo_solve_fn)(uint8_t *x, size_t n, double timeout, void *user);
+
+/**
+ * Where a run is.
+ */
+typedef struct {
+    /**
+     * Bytes of this struct.
+     */
+    uint32_t size;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+    /**
+     * Seconds since its beginning.
+     */
+    double seconds;
+    /**
+     * The best value so far, in the problem's sense; NaN before the first.
+     */
+    double best;
+    /**
+     * Flips that were considered.
+     */
+    uint64_t proposals;
+    /**
+     * Passes over all variables.
+     */
+    uint64_t sweeps;
+    /**
+     * Reads that are finished.
+     */
+    uint64_t reads;
+} q_qubo_progress;
+
+/**
+ * Is told where a run is, inside reads: when a better value was found, and every 10 ms or so. Returns 0 to go on, anything else to end
+ * with the best so far. Must not unwind.
+ */
+typedef int32_t (*q_qubo_progress_fn)(const q_qubo_progress *progress, void *user);
+
+/**
+ * How a run went.
+ */
+typedef struct {
+    /**
+     * Bytes of this struct that were filled.
+     */
+    uint32_t size;
+    /**
+     * A q_qubo_end.
+     */
+    uint32_t end;
+    /**
+     * The best value, in the problem's sense, computed from the problem.
+     */
+    double best;
+    /**
+     * Seconds to the first sample of that value.
+     */
+    double time_to_best;
+    /**
+     * Seconds of the whole run.
+     */
+    double seconds;
+    /**
+     * Flips that were considered.
+     */
+    uint64_t proposals;
+    /**
+     * Flips that were done.
+     */
+    uint64_t flips;
+    /**
+     * Passes over all variables.
+     */
+    uint64_t sweeps;
+    /**
+     * Reads that were begun.
+     */
+    uint64_t reads;
+    /**
+     * What found the best: static text that ends in a NUL.
+     */
+    const char *method;
+} q_qubo_result;
 #endif
 
 #ifdef __cplusplus
@@ -2320,6 +2899,48 @@ q_error_code q_batch_clear(q_batch *batch);
  * Frees a batch; NULL is nothing.
  */
 void q_batch_free(q_batch *batch);
+
+/**
+ * Loads the adapter at `path` (`len` bytes), a GGUF file, or where the library was built with it a folder of PEFT, for `model`. Free it with
+ * q_adapter_free; it keeps the model alive.
+ *
+ * `any_base`: 0 refuses an adapter that says it was made for another base of the same shape, which takes reading all of the model
+ * once; 1 takes it.
+ * Errors: Q_ERR_NOT_FOUND; Q_ERR_FORMAT; Q_ERR_SHAPE when it is for another model; Q_ERR_STATE when it was made for another base;
+ * Q_ERR_UNSUPPORTED; Q_ERR_BUDGET; Q_ERR_OUT_OF_MEMORY.
+ */
+q_error_code q_adapter_load(const q_model *model,
+                            const char *path,
+                            size_t len,
+                            uint32_t any_base,
+                            q_adapter **out);
+
+/**
+ * Facts of an adapter, of which `size` bytes are filled: sizeof(q_adapter_info).
+ */
+q_error_code q_adapter_get_info(const q_adapter *adapter, q_adapter_info *info, size_t size);
+
+/**
+ * Puts an adapter on a context, or gives one that is on it another weight: 1 for all of it, 0 for nothing, anything between and
+ * beyond. Nothing is loaded or allocated; the context's sequences become empty. The adapter may be freed before the context.
+ *
+ * Errors: Q_ERR_STATE when the context was made for fewer adapters or a smaller rank; Q_ERR_INVALID_ARGUMENT for an adapter of another
+ * model and for a weight that is not finite.
+ */
+q_error_code q_adapter_attach(const q_adapter *adapter,
+                              q_context *context,
+                              float weight);
+
+/**
+ * Takes an adapter off a context, whose sequences become empty. Errors: Q_ERR_INVALID_ARGUMENT when it is not on it.
+ */
+q_error_code q_adapter_detach(const q_adapter *adapter,
+                              q_context *context);
+
+/**
+ * Frees an adapter; NULL is nothing. Contexts that it is on keep it until it is taken off them.
+ */
+void q_adapter_free(q_adapter *adapter);
 
 /**
  * Fills `params` with defaults. `size` is sizeof(q_sampler_params).
@@ -3174,6 +3795,14 @@ q_error_code q_trainer_export(q_trainer *trainer,
                               uint32_t type);
 
 /**
+ * Writes the adapter that is trained to `path` (`len` bytes) as a GGUF file that q_adapter_load and other programs read, with the hash of
+ * its base. Errors: Q_ERR_STATE when none is trained; Q_ERR_IO.
+ */
+q_error_code q_trainer_export_adapter(q_trainer *trainer,
+                                      const char *path,
+                                      size_t len);
+
+/**
  * The bytes that the trainer and its model have reserved, by class. `size` is sizeof(q_plan).
  */
 q_error_code q_trainer_memory(q_trainer *trainer, q_plan *memory, size_t size);
@@ -3199,6 +3828,164 @@ q_error_code q_trainer_stop(const q_trainer *trainer);
  * uses it.
  */
 void q_trainer_free(q_trainer *trainer);
+#endif
+
+#if defined(Q_ENABLE_QUBO)
+/**
+ * Fills `params` with defaults. `size` is sizeof(q_qubo_params).
+ */
+q_error_code q_qubo_params_init(q_qubo_params *params, size_t size);
+
+/**
+ * Builds a problem of `n` variables from `count` triplets: values[k] x_i[k] x_j[k], and values[k] x_i[k] where i[k] = j[k]. Those that
+ * come twice are summed, and (i, j) is (j, i). `sense` is a q_qubo_sense. Whole numbers whose sums fit stay exact.
+ * Errors: Q_ERR_INVALID_ARGUMENT for an index out of range; Q_ERR_NOT_FINITE; Q_ERR_OUT_OF_MEMORY.
+ */
+q_error_code q_qubo_create(uint32_t n,
+                           const uint32_t *i,
+                           const uint32_t *j,
+                           const double *values,
+                           size_t count,
+                           double offset,
+                           uint32_t sense,
+                           q_qubo **qubo);
+
+/**
+ * As q_qubo_create, of whole numbers.
+ */
+q_error_code q_qubo_create_int(uint32_t n,
+                               const uint32_t *i,
+                               const uint32_t *j,
+                               const int64_t *values,
+                               size_t count,
+                               double offset,
+                               uint32_t sense,
+                               q_qubo **qubo);
+
+/**
+ * Builds the problem x'Qx of a dense row-major matrix of n by n elements of `type`: Q_TYPE_F64, F32, I64, I32, I16 or I8. Entries at
+ * (i, j) and (j, i) add up. The matrix is read during the call; the problem keeps its numbers in the narrowest type that holds them.
+ * Errors: as q_qubo_create.
+ */
+q_error_code q_qubo_create_dense(uint32_t n,
+                                 const void *matrix,
+                                 uint32_t type,
+                                 double offset,
+                                 uint32_t sense,
+                                 q_qubo **qubo);
+
+/**
+ * Builds the problem of an Ising model, offset + sum h_i s_i + sum J_ij s_i s_j over spins s = 2x - 1: `n` fields, which may be
+ * NULL for none, and `count` couplings as in q_qubo_create. Errors: as there.
+ */
+q_error_code q_qubo_create_ising(uint32_t n,
+                                 const double *h,
+                                 const uint32_t *i,
+                                 const uint32_t *j,
+                                 const double *couplings,
+                                 size_t count,
+                                 double offset,
+                                 uint32_t sense,
+                                 q_qubo **qubo);
+
+/**
+ * Reads a problem from the file at `path` (`len` bytes). `format` is a q_qubo_format. Its values are those of the file's own
+ * sense. Errors: Q_ERR_NOT_FOUND; Q_ERR_IO; Q_ERR_FORMAT, which names line, expected and found; Q_ERR_INVALID_ARGUMENT when the form
+ * cannot be told; Q_ERR_UNSUPPORTED.
+ */
+q_error_code q_qubo_load(const char *path,
+                         size_t len,
+                         uint32_t format,
+                         q_qubo **qubo);
+
+/**
+ * What a problem is like. `size` is sizeof(q_qubo_info).
+ */
+q_error_code q_qubo_describe(const q_qubo *qubo, q_qubo_info *info, size_t size);
+
+/**
+ * The value of an assignment: `len` bytes at `x`, one for each variable, any but 0 counting as 1. Allocates nothing.
+ * Errors: Q_ERR_SHAPE unless `len` is the number of variables.
+ */
+q_error_code q_qubo_energy(const q_qubo *qubo,
+                           const uint8_t *x,
+                           size_t len,
+                           double *energy);
+
+/**
+ * Frees a problem; NULL is nothing. Solvers made of it live on.
+ */
+void q_qubo_free(q_qubo *qubo);
+
+/**
+ * Says how many bytes a solver will take, by class: couplings (`weights_resident`), samples (`activations`), what is searched in
+ * (`scratch`), and stacks (`threads`). `params` may be NULL; `size` is sizeof(q_plan). The problem itself is q_qubo_info.bytes.
+ * Errors: Q_ERR_INVALID_ARGUMENT; Q_ERR_UNSUPPORTED for a method that cannot solve it.
+ */
+q_error_code q_qubo_plan(const q_qubo *qubo,
+                         const q_qubo_params *params,
+                         q_plan *plan,
+                         size_t size);
+
+/**
+ * Makes a solver: reserves everything and starts its threads. `params` may be NULL. The problem may be freed before the solver.
+ * Errors: those of q_qubo_plan; Q_ERR_BUDGET, which says the need; Q_ERR_OUT_OF_MEMORY; Q_ERR_ISA.
+ */
+q_error_code q_qubo_solver_create(const q_qubo *qubo,
+                                  const q_qubo_params *params,
+                                  q_qubo_solver **solver);
+
+/**
+ * Lets the solver ask a solver of the host's where `method` is Q_QUBO_HOST: a cloud, or a device. `solve` is called on the thread
+ * that calls q_qubo_solver_run, its answer is checked and valued from the problem, and where it fails the local portfolio solves in
+ * the time that is left. NULL for `solve` takes it back.
+ */
+q_error_code q_qubo_solver_register(q_qubo_solver *solver,
+                                    q_qubo_solve_fn solve,
+                                    void *user);
+
+/**
+ * Solves, from the beginning each time: samples of an earlier run are forgotten. `progress` may be NULL. `result` may be NULL, with `size` 0; else sizeof(q_qubo_result). Allocates nothing. A run that is cancelled, or
+ * ended by `progress`, is Q_OK with what it has.
+ */
+q_error_code q_qubo_solver_run(q_qubo_solver *solver,
+                               q_qubo_progress_fn progress,
+                               void *user,
+                               q_qubo_result *result,
+                               size_t size);
+
+/**
+ * Ends the run under way, or the next one, with the best so far. From any thread and from a signal handler.
+ */
+q_error_code q_qubo_solver_cancel(const q_qubo_solver *solver);
+
+/**
+ * The number of samples of the last run, to `n`: different ones, the best first.
+ */
+q_error_code q_qubo_solver_samples(q_qubo_solver *solver, uint32_t *n);
+
+/**
+ * Sample `index`, 0 being the best: `cap` bytes at `x`, a 0 or 1 for each variable. `needed` (may be NULL) receives their number,
+ * `energy` (may be NULL) its value computed from the problem, and `count` (may be NULL) how many reads ended with it. Allocates
+ * nothing. Errors: Q_ERR_INVALID_ARGUMENT when there is no such sample; Q_ERR_BUFFER_TOO_SMALL.
+ */
+q_error_code q_qubo_solver_sample(q_qubo_solver *solver,
+                                  uint32_t index,
+                                  uint8_t *x,
+                                  size_t cap,
+                                  size_t *needed,
+                                  double *energy,
+                                  uint64_t *count);
+
+/**
+ * The bytes that the solver reserved, by class. `size` is sizeof(q_plan).
+ */
+q_error_code q_qubo_solver_memory(q_qubo_solver *solver, q_plan *memory, size_t size);
+
+/**
+ * Frees a solver; NULL is nothing. Not while a call uses it.
+ */
+void q_qubo_solver_free(q_qubo_solver *solver);
 #endif
 
 #ifdef __cplusplus

@@ -26,11 +26,20 @@ rest=${version#*.}
 minor=${rest%%.*}
 if [ "$major" = 0 ]; then soname=libqorus.so.0.$minor; else soname=libqorus.so.$major; fi
 
-training=
-if grep -q q_model_train "$QORUS_LIBDIR/libqorus.so"; then training=Q_ENABLE_TRAINING; fi
+# What the library was built with, for the compiler and as a list of CMake's.
+flags=
+definitions=
+has() {
+    if grep -q "$1" "$QORUS_LIBDIR/libqorus.so"; then
+        flags="$flags -D$2"
+        definitions="$definitions${definitions:+;}$2"
+    fi
+}
+has q_model_train Q_ENABLE_TRAINING
+has q_qubo_create Q_ENABLE_QUBO
 
 fill() {
-    sed -e "s|@DEFINES@|${training:+ -D$training}|g" -e "s|@DEFINITIONS@|$training|g" -e "s|@PREFIX@|$prefix|g" -e "s|@VERSION@|$version|g" -e "s|@MAJOR@|$major|g" -e "s|@MINOR@|$minor|g" "$1"
+    sed -e "s|@DEFINES@|$flags|g" -e "s|@DEFINITIONS@|$definitions|g" -e "s|@PREFIX@|$prefix|g" -e "s|@VERSION@|$version|g" -e "s|@MAJOR@|$major|g" -e "s|@MINOR@|$minor|g" "$1"
 }
 
 mkdir -p "$into/include" "$into/lib/pkgconfig" "$into/lib/cmake/Qorus"

@@ -13,6 +13,8 @@ pub mod layers;
 pub mod memory;
 pub mod models;
 pub mod ops;
+#[cfg(feature = "qubo")]
+pub mod qubo;
 pub mod rng;
 pub mod tensor;
 pub mod threads;

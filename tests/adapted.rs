@@ -15,6 +15,7 @@ use qorus::Isa;
 use qorus::gguf::Gguf;
 use qorus::layers::Store;
 use qorus::layers::adapters::Sites;
+use qorus::layers::keep::Keep;
 use qorus::layers::trained::{Param, Trained};
 use qorus::models::Graph;
 use std::sync::Arc;
@@ -160,10 +161,10 @@ fn gradients_on_every_architecture() {
 }
 
 /// The gradients and results of one pass.
-fn pass(name: &str, made: Made, threads: usize, isa: Isa, (recompute, eight): (bool, bool)) -> (Vec<u32>, Vec<u32>) {
+fn pass(name: &str, made: Made, threads: usize, isa: Isa, (keep, eight): (Keep, bool)) -> (Vec<u32>, Vec<u32>) {
     let lens = [20, 7, 1];
     let mut lesson = lesson(name, made, threads, isa);
-    (lesson.mode.recompute, lesson.mode.eight) = (recompute, eight);
+    (lesson.mode.keep, lesson.mode.eight) = (keep, eight);
     let tokens = tokens(&lesson, &lens);
     let mut room = lesson.room(&lens);
     lesson
@@ -178,11 +179,11 @@ fn threads_levels_and_recomputation_give_the_same_bits() {
         [("llama-q8_0.gguf", PLAIN), ("llama-q4_k.gguf", drops), ("qwen2moe.gguf", drops), ("phi3.gguf", DORA)]
     {
         for eight in [false, true] {
-            let expected = pass(name, made, 1, Isa::Scalar, (false, eight));
+            let expected = pass(name, made, 1, Isa::Scalar, (Keep::F32, eight));
             for isa in run::levels() {
-                for (threads, recompute) in [(1, true), (2, false), (3, true)] {
-                    let found = pass(name, made, threads, isa, (recompute, eight));
-                    assert!(found == expected, "{name}: {threads} threads, {}, recompute {recompute}", isa.name());
+                for (threads, keep) in [(1, Keep::Inputs), (2, Keep::F32), (3, Keep::Inputs)] {
+                    let found = pass(name, made, threads, isa, (keep, eight));
+                    assert!(found == expected, "{name}: {threads} threads, {}, {keep:?}", isa.name());
                 }
             }
         }

@@ -14,6 +14,7 @@ use lesson::{Input, Lesson};
 use qorus::engine::Runtime;
 use qorus::gguf::Gguf;
 use qorus::kernels::Kernels;
+use qorus::layers::keep::Keep;
 use qorus::layers::train;
 use qorus::layers::trained::Param;
 use qorus::layers::{Dropout, Layer, Residual, Store};
@@ -22,6 +23,7 @@ use qorus::models::hand::{AttentionValues, Hand, LinearValues, RopeValues, Value
 use qorus::ops::activation::Activation;
 use qorus::ops::rope::RopeStyle;
 use qorus::{Isa, Products, Type};
+use std::ops::Range;
 use std::sync::Arc;
 use wide::Wide;
 
@@ -75,9 +77,9 @@ fn upstream(n: usize) -> Vec<f32> {
 /// Compares some elements of every gradient with differences.
 fn check(name: &str, build: impl Fn() -> (Graph, Store), lens: &[u32], bound: (f64, f64)) {
     let mut worst: f64 = 0.0;
-    for (threads, recompute) in [(1, false), (2, true)] {
+    for (threads, keep) in [(1, Keep::F32), (2, Keep::Inputs)] {
         let mut lesson = Lesson::new(threads, Isa::detect(), build(), |_| true);
-        lesson.mode.recompute = recompute;
+        lesson.mode.keep = keep;
         lesson.dx = lesson.graph.in_width > 0;
         let given = Given::new(&lesson.graph, lens);
         let mut room = lesson.room(lens);
@@ -384,9 +386,9 @@ fn architectures() {
 }
 
 /// The gradients of one pass.
-fn gradients(threads: usize, isa: Isa, model: (Graph, Store), lens: &[u32], recompute: bool) -> (Vec<u32>, Vec<u32>) {
+fn gradients(threads: usize, isa: Isa, model: (Graph, Store), lens: &[u32], keep: Keep) -> (Vec<u32>, Vec<u32>) {
     let mut lesson = Lesson::new(threads, isa, model, |_| true);
-    lesson.mode.recompute = recompute;
+    lesson.mode.keep = keep;
     let given = Given::new(&lesson.graph, lens);
     let mut room = lesson.room(lens);
     lesson.pass(&given.input(), &mut room, |y, d| d.copy_from_slice(&upstream(y.len())));
@@ -397,11 +399,11 @@ fn gradients(threads: usize, isa: Isa, model: (Graph, Store), lens: &[u32], reco
 fn threads_levels_and_recomputation_give_the_same_bits() {
     for name in ARCHITECTURES {
         let lens = [20, 7, 1];
-        let expected = gradients(1, Isa::Scalar, file(name), &lens, false);
+        let expected = gradients(1, Isa::Scalar, file(name), &lens, Keep::F32);
         for isa in run::levels() {
-            for (threads, recompute) in [(1, true), (2, false), (3, true)] {
-                let found = gradients(threads, isa, file(name), &lens, recompute);
-                assert!(found == expected, "{name}: {threads} threads, {}, recompute {recompute}", isa.name());
+            for (threads, keep) in [(1, Keep::Inputs), (2, Keep::F32), (3, Keep::Inputs)] {
+                let found = gradients(threads, isa, file(name), &lens, keep);
+                assert!(found == expected, "{name}: {threads} threads, {}, {keep:?}", isa.name());
             }
         }
     }
@@ -427,15 +429,39 @@ fn products_of_bf16_give_nearly_the_same_gradients_and_the_same_bits_everywhere(
         for isa in run::levels() {
             assert!(run::bits(&run(3, isa, Products::Bf16).0) == run::bits(&found), "{name} {}", isa.name());
         }
-        let mut worst = 0f32;
-        for range in ranges {
-            let greatest = exact[range.clone()].iter().fold(0f32, |max, g| max.max(g.abs()));
-            let off = range.map(|i| (exact[i] - found[i]).abs()).fold(0f32, f32::max);
-            worst = worst.max(off / greatest.max(f32::MIN_POSITIVE));
-        }
+        let worst = farthest(&exact, &found, &ranges);
         println!("{name}: {worst}");
-        // A router that rounds otherwise may choose other experts, whose gradients have nothing in common.
-        assert!(worst > 1e-4 && (worst < 0.16 || name.contains("moe")), "{name}: {worst}");
+        assert!(worst > 1e-4 && worst < 0.16, "{name}: {worst}");
+    }
+}
+
+/// How far gradients are from others, in units of the greatest of their tensor.
+fn farthest(exact: &[f32], found: &[f32], tensors: &[Range<usize>]) -> f32 {
+    tensors.iter().fold(0.0, |worst, range| {
+        let greatest = exact[range.clone()].iter().fold(0f32, |max, g| max.max(g.abs()));
+        let off = range.clone().map(|i| (exact[i] - found[i]).abs()).fold(0f32, f32::max);
+        worst.max(off / greatest.max(f32::MIN_POSITIVE))
+    })
+}
+
+/// What is kept is rounded once, by half of 2^-8 at most, and a gradient has a handful of such factors behind it: 2 %, which large scores of
+/// attention raise in their softmax and cancellation in these small random models doubles.
+#[test]
+fn what_is_kept_in_bf16_gives_nearly_the_same_gradients_and_the_same_bits_everywhere() {
+    let lens = [20, 7, 1];
+    for name in ARCHITECTURES {
+        let (exact, y) = gradients(2, Isa::detect(), file(name), &lens, Keep::F32);
+        let expected = gradients(1, Isa::Scalar, file(name), &lens, Keep::Bf16);
+        assert!(expected.1 == y, "{name}: the forward pass is that of f32");
+        for isa in run::levels() {
+            assert!(gradients(3, isa, file(name), &lens, Keep::Bf16) == expected, "{name} {}", isa.name());
+        }
+        let lesson = Lesson::new(1, Isa::Scalar, file(name), |_| true);
+        let tensors: Vec<_> = lesson.trained.list().iter().map(|t| t.at..t.at + t.len).collect();
+        let [exact, found] = [exact, expected.0].map(|bits| bits.into_iter().map(f32::from_bits).collect::<Vec<_>>());
+        let worst = farthest(&exact, &found, &tensors);
+        println!("{name}: {worst}");
+        assert!(worst > 1e-5 && worst < 0.09, "{name}: {worst}");
     }
 }
 

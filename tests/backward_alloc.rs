@@ -10,6 +10,7 @@ mod run;
 use lesson::{Input, Lesson};
 use qorus::Isa;
 use qorus::gguf::Gguf;
+use qorus::layers::keep::Keep;
 use qorus::models::Graph;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Arc;
@@ -43,14 +44,16 @@ fn training_passes_allocate_nothing() {
     drop(Vec::<u8>::with_capacity(1));
     assert_eq!(COUNT.load(Ordering::Relaxed) - before, 1, "the counter counts nothing");
     for name in ["llama.gguf", "qwen2moe.gguf", "qwen3.gguf", "gemma2.gguf", "phi3.gguf", "llama-q8_0.gguf"] {
-        for (threads, recompute, all) in [(1, false, true), (3, true, true), (3, false, false)] {
+        for (threads, keep, all) in
+            [(1, Keep::F32, true), (3, Keep::Inputs, true), (2, Keep::Bf16, true), (3, Keep::F32, false)]
+        {
             let gguf = Arc::new(Gguf::open(&run::reference(name)).unwrap());
             let graph = Graph::from_gguf(&gguf).unwrap();
             let store = graph.load(&gguf).unwrap();
             let wanted =
                 |p: &qorus::layers::trained::Param| all || matches!(p, qorus::layers::trained::Param::Vector(_));
             let mut lesson = Lesson::new(threads, Isa::detect(), (graph, store), wanted);
-            lesson.mode.recompute = recompute;
+            lesson.mode.keep = keep;
             let (lens, tokens) = ([70, 5, 1], (0..76).map(|i| i * 5 % 60).collect::<Vec<u32>>());
             let mut room = lesson.room(&lens);
             let input = Input { tokens: &tokens, x: &[], lens: &lens };

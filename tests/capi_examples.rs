@@ -106,6 +106,23 @@ fn a_network_learns_from_a_table() {
 
 #[cfg(feature = "train")]
 #[test]
+fn an_adapter_is_trained_and_changed_between_calls() {
+    let dir = c::folder("finetune");
+    let Some(program) = c::compile(&dir, "examples/c/finetune.c", &[]) else { return };
+    let saved = dir.join("adapter.gguf");
+    let mut command = c::command(&dir, &program);
+    let text = c::run(command.arg(c::root(MODEL)).arg("the quick brown fox").arg("40").arg(&saved));
+    let line = |begin: &str| text.lines().filter(|line| line.starts_with(begin)).collect::<Vec<_>>();
+    let loss = |step: &str| line(step)[0].split("loss ").nth(1).unwrap().parse::<f64>().unwrap();
+    assert!(loss("step 40") < 0.2 * loss("step 1:"), "{text}");
+    let without = line("without:");
+    assert!(without.len() == 2 && without[0] == without[1], "{text}");
+    assert_ne!(line("all:")[0].split_once(':').unwrap().1, without[0].split_once(':').unwrap().1, "{text}");
+    assert!(saved.exists() && text.contains("rank 8"), "{text}");
+}
+
+#[cfg(feature = "train")]
+#[test]
 fn a_transformer_learns_a_text_and_no_step_allocates() {
     let dir = c::folder("train-text");
     let Some(program) = c::compile(&dir, "examples/c/train_text.c", &[]) else { return };
@@ -135,6 +152,37 @@ fn a_transformer_learns_a_text_and_no_step_allocates() {
     let bytes = std::fs::read(&saved).unwrap();
     let model = Model::new(&Runtime::new(1, None).unwrap(), qorus::gguf::Gguf::from_bytes(bytes).unwrap().into());
     assert_eq!(model.unwrap().graph.vocab(), 256);
+}
+
+#[cfg(feature = "qubo")]
+#[test]
+fn a_graph_is_cut_cancelled_and_asked_of_a_host_and_no_sweep_allocates() {
+    let dir = c::folder("qubo");
+    let Some(program) = c::compile(&dir, "examples/c/qubo.c", &[]) else { return };
+    let mut command = Command::new("gcc");
+    command.args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-O1", "-shared", "-fPIC"]);
+    c::run(command.arg(c::root("tests/c/count_malloc.c")).arg("-o").arg(dir.join("count.so")).arg("-ldl"));
+    let run = |args: &[&str]| {
+        let counted = dir.join("counted");
+        let _ = std::fs::remove_file(&counted);
+        let mut command = c::command(&dir, &program);
+        command.env("LD_PRELOAD", dir.join("count.so")).env("COUNT_MALLOC", &counted);
+        let text = c::run(command.args(args));
+        (text, std::fs::read_to_string(&counted).unwrap().trim().parse::<u64>().unwrap())
+    };
+    let ((short, few), (long, many)) = (run(&["10", "2"]), run(&["2000", "20"]));
+    assert!(few > 20, "the counter counts nothing");
+    assert_eq!(few, many, "more sweeps allocated");
+    let cut = |text: &str| -> f64 {
+        let line = text.lines().find_map(|line| line.strip_prefix("cut ")).unwrap_or_else(|| panic!("{text}"));
+        line.split(' ').next().unwrap().parse().unwrap()
+    };
+    assert!(
+        long.contains("256 vertices, 512 edges") && cut(&long) >= cut(&short) && cut(&long) > 100.0,
+        "{short}{long}"
+    );
+    assert!(run(&["--cancel"]).0.contains("cancelled"));
+    assert!(run(&["--host"]).0.contains("by host"));
 }
 
 #[test]

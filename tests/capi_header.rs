@@ -22,7 +22,8 @@ fn enabled(text: &str) -> String {
         let inside = left_out.is_some();
         if line.starts_with("#if") {
             depth += 1;
-            if line.contains("Q_ENABLE_TRAINING") && !cfg!(feature = "train") {
+            let lacks = |name: &str, has: bool| line.contains(name) && !has;
+            if lacks("Q_ENABLE_TRAINING", cfg!(feature = "train")) || lacks("Q_ENABLE_QUBO", cfg!(feature = "qubo")) {
                 left_out.get_or_insert(depth);
             }
         } else if line.starts_with("#endif") {
@@ -95,7 +96,9 @@ fn the_header_stands_alone_as_c99_and_cpp11() {
         let source = dir.join(format!("alone.{language}"));
         let abi = "int abi(void); int abi(void) { return Q_ABI_VERSION; }\n";
         std::fs::write(&source, format!("#include \"qorus.h\"\n#include \"qorus.h\"\n{abi}")).unwrap();
-        for defines in [&[][..], &["-DQ_ENABLE_TRAINING"]] {
+        for defines in
+            [&[][..], &["-DQ_ENABLE_TRAINING"], &["-DQ_ENABLE_QUBO"], &["-DQ_ENABLE_TRAINING", "-DQ_ENABLE_QUBO"]]
+        {
             let mut command = Command::new(compiler);
             command.args(["-x", language, &format!("-std={standard}"), "-Wall", "-Wextra", "-pedantic", "-Werror"]);
             let wanted = ["-Wstrict-prototypes", "-Wmissing-prototypes"];

@@ -13,6 +13,7 @@ use golden::{Golden, near, within};
 use lesson::{Input, Lesson};
 use qorus::engine::Runtime;
 use qorus::gguf::Gguf;
+use qorus::layers::keep::Keep;
 use qorus::layers::trained::Param;
 use qorus::layers::{Params, Store};
 use qorus::memory::Region;
@@ -224,9 +225,9 @@ fn golden_llamas() {
         let targets = file.ints("in/targets");
         let lens = [24; 4];
         let mut bits: Option<Vec<u32>> = None;
-        for (threads, recompute) in [(1, false), (2, false), (3, true)] {
+        for (threads, keep) in [(1, Keep::F32), (2, Keep::F32), (3, Keep::Inputs)] {
             let mut lesson = Lesson::new(threads, Isa::detect(), model(), |_| true);
-            lesson.mode.recompute = recompute;
+            lesson.mode.keep = keep;
             let mut room = lesson.room(&lens);
             let input = Input { tokens: &tokens, x: &[], lens: &lens };
             let loss = lesson.pass(&input, &mut room, |y, d| cross_entropy(y, &targets, d));

@@ -6,7 +6,9 @@ mod exec;
 mod tensors;
 
 use exec::Bench;
+use qorus::adapter::Kind;
 use qorus::engine::{Model, Runtime};
+use qorus::layers::keep::Keep;
 use qorus::memory::{Need, Region};
 use qorus::train::clip::{self, Clip};
 use qorus::train::control::Control;
@@ -14,7 +16,7 @@ use qorus::train::data::{BatchParams, Batches, Fill, Source, Split, prepare};
 use qorus::train::loss::{CrossEntropy, Logits, Reduction, Targets, Total, mse, mse_grad, mse_need};
 use qorus::train::optim::{Group, Optimizer};
 use qorus::train::run::{Report, Run, RunParams, Watch};
-use qorus::train::{Trainer, TrainerParams};
+use qorus::train::{AdapterParams, Trainer, TrainerParams};
 use qorus::{Isa, Result};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Arc;
@@ -94,8 +96,13 @@ fn a_step_allocates_nothing() {
             assert_eq!(optimizer.high_water(), Optimizer::need(&method, optimizer.slots()).peak());
             assert_eq!(optimizer.state().len(), optimizer.high_water());
         }
-        for recompute in [false, true] {
-            assert_eq!(a_run(threads, recompute), 0, "a run on {threads} threads, recomputation {recompute}");
+        for keep in [Keep::F32, Keep::Bf16, Keep::Inputs] {
+            assert_eq!(a_run(threads, keep, None), 0, "a run on {threads} threads, {keep:?}");
+            for (kind, dropout) in [(Kind::Lora, 0.0), (Kind::Dora, 0.1)] {
+                let adapter = AdapterParams { kind, dropout, rank: 4, ..AdapterParams::default() };
+                let count = a_run(threads, keep, Some(adapter));
+                assert_eq!(count, 0, "an adapter ({kind:?}) on {threads} threads, {keep:?}");
+            }
         }
     }
 }
@@ -122,7 +129,7 @@ impl Watch for Between {
 }
 
 /// Allocations of a run's steps and validations, with a text as data.
-fn a_run(threads: usize, recompute: bool) -> usize {
+fn a_run(threads: usize, keep: Keep, adapter: Option<AdapterParams>) -> usize {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let runtime = Runtime::new(threads, None).unwrap();
     let model = Model::open(&runtime, &root.join("tests/reference/llama.gguf")).unwrap();
@@ -136,8 +143,9 @@ fn a_run(threads: usize, recompute: bool) -> usize {
     let batches = BatchParams { split: Split::Tail { share: 0.2 }, ..BatchParams::train(3, 16, Fill::Windows) };
     let mut feed = Batches::new(Arc::clone(&ids), &batches).unwrap();
     let mut kept = Batches::new(Arc::clone(&ids), &batches.validation()).unwrap();
-    let params = TrainerParams { rows: 48, longest: 16, passes: 2, recompute, ..TrainerParams::default() };
-    let mut trainer = Trainer::new(&model, &params, |_| true).unwrap();
+    let all = adapter.is_none();
+    let params = TrainerParams { rows: 48, longest: 16, passes: 2, keep, adapter, ..TrainerParams::default() };
+    let mut trainer = Trainer::new(&model, &params, |_| all).unwrap();
     let rules = RunParams { accumulate: 2, validate_every: 2, ..RunParams::new(6, 1e-3) };
     let mut between = Between { last: 6, count: usize::MAX };
     Run::new(&mut trainer, &mut feed, Some(&mut kept), &rules).unwrap().go(&Control::new(), &mut between).unwrap();

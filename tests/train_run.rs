@@ -4,6 +4,7 @@ mod common;
 
 use common::dir::Dir;
 use common::run::{levels, open, reference};
+use qorus::layers::keep::Keep;
 use qorus::train::checkpoint;
 use qorus::train::control::{Control, Wish};
 use qorus::train::data::Place;
@@ -114,8 +115,8 @@ fn threads_and_levels_change_no_bit() {
 
 #[test]
 fn recomputation_changes_memory_and_no_bit() {
-    let [kept, again] = [false, true].map(|recompute| {
-        let mut trainer = trainer("llama.gguf", 2, Isa::detect(), |p| p.recompute = recompute);
+    let [kept, again] = [Keep::F32, Keep::Inputs].map(|keep| {
+        let mut trainer = trainer("llama.gguf", 2, Isa::detect(), |p| p.keep = keep);
         run(&mut trainer, &params(6), &mut Unwatched).unwrap();
         (bits(&trainer), trainer.reserved().forward_cache)
     });

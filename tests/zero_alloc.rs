@@ -6,8 +6,11 @@
 #[allow(dead_code)]
 mod run;
 
+use qorus::adapter::{Adapter, Kind, Pair};
+use qorus::engine::LoadedAdapter;
 use qorus::engine::{Context, ContextParams, Generate, Hooks, Model, Piece, Pooling, Runtime, Sampler, SamplerParams};
 use qorus::engine::{Token, sampler};
+use qorus::models::graph::Adaptable;
 use qorus::models::hand::{AttentionValues, Hand, LinearValues, RopeValues, Values};
 use qorus::ops::rope::RopeStyle;
 use qorus::{Code, Type};
@@ -86,6 +89,7 @@ fn work(
     generate: &mut Option<Generate>,
     state: &mut [u8],
     proposed: &mut usize,
+    adapters: &[LoadedAdapter],
 ) {
     ctx.append(0, &[3, 4, 5, 6, 7, 8, 9, 10, 11]).unwrap();
     for _ in 0..4 {
@@ -124,6 +128,33 @@ fn work(
         generate.answer(ctx, Some(draft), 0, &text[..20], 20, &mut Swallow(0)).unwrap();
         generate.lookup = 3;
     }
+    // Adapters put on, weighed anew, changed and taken off.
+    if let [one, two] = adapters {
+        ctx.attach(one, 0.5).unwrap();
+        ctx.append(0, &[3, 4, 5, 6, 7, 8, 9]).unwrap();
+        ctx.attach(one, 1.0).unwrap();
+        ctx.append(0, &[3]).unwrap();
+        ctx.set_adapters(&[(two, 1.0), (one, 0.2)]).unwrap();
+        ctx.append(0, &[3, 4, 5]).unwrap();
+        ctx.detach(two).unwrap();
+        ctx.append(0, &[3]).unwrap();
+    }
+}
+
+/// Adapters on all matrices of a model of a file, one of which brings rows to a length.
+fn adapters(model: &Arc<Model>) -> Vec<LoadedAdapter> {
+    let Some(gguf) = &model.gguf else { return Vec::new() };
+    let load = |kind: Kind| {
+        let pair = |found: Adaptable| {
+            let (rows, cols, experts, rank) = (found.w.rows / found.experts, found.w.cols, found.experts, 3);
+            let magnitude = (kind == Kind::Dora).then(|| vec![1.0; experts * rows]);
+            let (a, b) = (vec![0.1; experts * rank * cols], vec![0.1; experts * rows * rank]);
+            Pair { tensor: found.name, rank, rows, cols, experts, a, b, magnitude }
+        };
+        let pairs = model.graph.adaptable(Some(gguf)).unwrap().into_iter().map(pair).collect();
+        LoadedAdapter::new(model, &Adapter { kind, alpha: 1.0, pairs, ..Adapter::default() }).unwrap()
+    };
+    vec![load(Kind::Lora), load(Kind::Dora)]
 }
 
 // One test: others would allocate meanwhile.
@@ -147,6 +178,7 @@ fn nothing_allocates_after_set_up() {
         let open = |name: &String| Model::open(&runtime, &reference(name)).unwrap_or_else(|e| panic!("{e}"));
         let files = names.iter().map(|name| (name.clone(), open(name)));
         for (name, model) in files.chain([("by hand".to_owned(), by_hand(&runtime))]) {
+            let adapters = adapters(&model);
             for kv in [Type::F32, Type::F16, Type::Q8_0] {
                 let params = ContextParams {
                     n_ctx: 48,
@@ -154,6 +186,8 @@ fn nothing_allocates_after_set_up() {
                     n_seqs: 2,
                     n_outputs: 4,
                     kv,
+                    adapters: 2,
+                    rank: 3,
                     // Embeddings leave no room for guesses.
                     pooling: if kv == Type::F16 { Pooling::None } else { Pooling::Mean },
                     ..Default::default()
@@ -175,8 +209,9 @@ fn nothing_allocates_after_set_up() {
                 assert_eq!(BYTES.load(Ordering::Relaxed), planned, "what a generation reserves");
                 let mut state = vec![0; full_state(&model, &params)];
                 let mut draft = Context::new(&model, &params).unwrap();
-                let (count, ()) =
-                    allocations(|| work(&mut ctx, &mut draft, &mut sampler, &mut generate, &mut state, &mut proposed));
+                let (count, ()) = allocations(|| {
+                    work(&mut ctx, &mut draft, &mut sampler, &mut generate, &mut state, &mut proposed, &adapters)
+                });
                 assert_eq!(count, 0, "{name}, {} cache, {threads} threads: allocations after set-up", kv.name());
                 runs += 1;
             }

@@ -4,9 +4,11 @@
 Usage: train.py [--shapes T,S] [-t 2] [--steps N] [-r ROUNDS] [--avx2] [--kernels] [--json FILE]
 
 A step is: forward, mean cross-entropy, backward, clipping to norm 1, AdamW; all f32. PyTorch's has scaled_dot_product_attention, its fused AdamW
-and, in the compiled variant, the whole forward pass with the loss under torch.compile. Qorus is `cargo bench --bench train_step`. Each run
+and, in the compiled variant, the whole forward pass with the loss under torch.compile. Qorus is `cargo bench --bench train_step`. Both sides
+begin with the same weights and tokens, which Qorus writes to a file, and their losses of the first two steps must agree. Each run
 is a process of its own that times steps after some for warming up, and says its peak resident memory. Printed are medians of the rounds, the best
-in brackets, and the ratio of Qorus to the better of PyTorch's two (above 1: Qorus is better). `--avx2` caps both sides to AVX2.
+in brackets, and the ratio of Qorus to the better of PyTorch's two (above 1: Qorus is better). `--avx2` caps both sides to AVX2. `--kernels` measures
+operations alone too, Qorus' by `cargo bench --bench train_kernels`.
 """
 import argparse
 import json
@@ -15,6 +17,7 @@ import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -75,12 +78,30 @@ def llama(torch, s):
             logits = self.head(self.norm(x))
             return F.cross_entropy(logits.view(-1, s["vocab"]), targets.reshape(-1))
 
-    torch.manual_seed(1)
-    model = Llama()
-    for p in model.parameters():
-        if p.dim() > 1:
-            nn.init.uniform_(p, -0.035, 0.035)
-    return model
+    return Llama()
+
+
+def load(torch, model, s, path):
+    """Fills the model with what Qorus wrote, and gives the ids: inputs and targets."""
+    rows, head = s["seqs"] * s["len"], s["width"] // s["heads"]
+    data = torch.from_file(str(path), size=Path(path).stat().st_size // 4, dtype=torch.float32)
+    ids, at = data[:rows + 1].view(torch.int32).long(), rows + 1
+    parameters = [model.embedding.weight]
+    for b in model.blocks:
+        layers = [b.norm1, b.q, b.k, b.v, b.o, b.norm2, b.gate, b.up, b.down]
+        parameters += [layer.weight for layer in layers]
+    parameters += [model.norm.weight, model.head.weight]
+    turned = {id(layer.weight) for b in model.blocks for layer in (b.q, b.k)}
+    with torch.no_grad():
+        for p in parameters:
+            values, at = data[at:at + p.numel()].view(p.shape), at + p.numel()
+            if id(p) in turned:
+                # The file's heads turn elements 2i and 2i + 1 together, this model's i and i + half.
+                values = values.view(-1, head // 2, 2, p.shape[1]).transpose(1, 2).reshape(p.shape)
+            p.copy_(values)
+    if at != data.numel():
+        raise SystemExit(f"{path}: {data.numel()} numbers, the model has {at}")
+    return ids[:-1].view(s["seqs"], s["len"]).clone(), ids[1:].view(s["seqs"], s["len"]).clone()
 
 
 def torch_steps(args):
@@ -89,11 +110,12 @@ def torch_steps(args):
     torch.set_num_threads(args.t)
     s = SHAPES[args.shapes]
     model = llama(torch, s)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.999), weight_decay=0.1, fused=True)
+    inputs, targets = load(torch, model, s, args.weights)
+    groups = [{"params": [p for p in model.parameters() if p.dim() > 1], "weight_decay": 0.1},
+              {"params": [p for p in model.parameters() if p.dim() == 1], "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.999), fused=True)
     forward = torch.compile(model) if args.child == "compiled" else model
-    ids = torch.randint(0, s["vocab"], (s["seqs"], s["len"] + 1), generator=torch.Generator().manual_seed(2))
-    inputs, targets = ids[:, :-1].contiguous(), ids[:, 1:].contiguous()
-    times = []
+    times, losses = [], []
     for step in range(args.steps + 2):
         start = time.perf_counter()
         loss = forward(inputs, targets)
@@ -103,11 +125,11 @@ def torch_steps(args):
         optimizer.zero_grad(set_to_none=True)
         value = loss.item()
         times.append(time.perf_counter() - start)
-        first = value if step == 0 else first
+        losses.append(value)
     rows, median = s["seqs"] * s["len"], statistics.median(times[2:])
     print(json.dumps({
         "shape": args.shapes, "step_ms": median * 1e3, "best_ms": min(times[2:]) * 1e3, "tokens_per_s": rows / median,
-        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, "loss_first": first, "loss_last": value,
+        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, "loss_first": losses[0], "loss_second": losses[1], "loss_last": value,
         "capability": torch.backends.cpu.get_cpu_capability(), "torch": torch.__version__,
     }))
 
@@ -144,8 +166,11 @@ def torch_kernels(args):
     optimizer = torch.optim.AdamW([w], lr=1e-3, fused=True)
     out["adamw 50M"] = best(optimizer.step)
     out["clip norm 50M"] = best(lambda: torch.nn.utils.clip_grad_norm_([w], 1e9))
+    out["zero grad 50M"] = best(w.grad.zero_)
     del w, optimizer
     x, t = torch.randn(2048, 32000), torch.randint(0, 32000, (2048,))
+    with torch.no_grad():
+        out["cross-entropy 2048x32000, forward"] = best(lambda: F.cross_entropy(x, t))
     out["cross-entropy 2048x32000"] = both(lambda x: F.cross_entropy(x, t), x)
     del x
     x, g = torch.randn(2048, 1024), torch.randn(1024)
@@ -154,7 +179,9 @@ def torch_kernels(args):
         out["softmax 2048x1024"] = best(lambda: F.softmax(x, -1), 50)
     out["rmsnorm with backward"] = both(lambda x, g: F.rms_norm(x, (1024,), g, 1e-5), x, g)
     for m, n, k in [(2048, 688, 256), (2048, 256, 688), (688, 256, 2048), (256, 32000, 288), (1024, 1024, 1024)]:
+        # As a layer has them: forward y = x w^T, to the weights dw = dy^T x, else dx = dy w.
         a, b = torch.randn(m, k), torch.randn(k, n)
+        a, b = (a.t().contiguous().t(), b) if m == 688 else (a, b.t().contiguous().t()) if n in (688, 32000) else (a, b)
         with torch.no_grad():
             out[f"matmul {m}x{n}x{k}"] = best(lambda: a @ b, 20)
     print(json.dumps(out))
@@ -167,6 +194,16 @@ def run(words, env):
     return json.loads(out.stdout.splitlines()[-1])
 
 
+def agree(runs):
+    """The losses of the first two steps, from the same weights: sums in another order, and nothing else, set them apart."""
+    for name in ("loss_first", "loss_second"):
+        losses = [r[name] for of in runs.values() for r in of]
+        spread = max(losses) - min(losses)
+        if spread > 1e-4 * max(losses):
+            raise SystemExit(f"{name} differs by {spread:.2e}: {losses}")
+        print(f"{name}: {losses[0]:.6f}, at most {spread:.1e} apart")
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--shapes", default="T,S")
@@ -176,6 +213,7 @@ def main():
     parser.add_argument("--avx2", action="store_true")
     parser.add_argument("--kernels", action="store_true")
     parser.add_argument("--json")
+    parser.add_argument("--weights", help=argparse.SUPPRESS)
     parser.add_argument("--child", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
@@ -185,17 +223,28 @@ def main():
     bench, isa = os.environ["QORUS_TRAIN_STEP"], ["--isa", "avx2"] if args.avx2 else []
     results = []
     if args.kernels:
-        print("PyTorch's kernels, ms:", json.dumps(run([*me, "--child", "kernels", "-t", args.t], env), indent=2))
-    for shape in args.shapes.split(","):
+        theirs = run([*me, "--child", "kernels", "-t", args.t], env)
+        ours = run([os.environ["QORUS_TRAIN_KERNELS"], "--threads", args.t, *isa], env)
+        print(f"copies: {ours.pop('copies_gb_per_s')} GB/s\n\n| operation, ms | PyTorch | Qorus | ratio | share of the limit |\n"
+              "| --- | --- | --- | --- | --- |")
+        for name, mine in ours.items():
+            print(f"| {name} | {theirs[name]:.2f} | {mine['ms']:.2f} | {theirs[name] / mine['ms']:.2f} | "
+                  f"{100 * mine['share_of_limit']:.0f} % |")
+    weights = Path(tempfile.mkdtemp()) / "weights"
+    for shape in filter(None, args.shapes.split(",")):
+        run([bench, shape, "--threads", args.t, "--steps", 1, "--dump", weights], env)
+        peer = ["--shapes", shape, "-t", args.t, "--steps", args.steps, "--weights", weights]
         sides = {
             "qorus": [bench, shape, "--threads", args.t, "--steps", args.steps, *isa],
-            "eager": [*me, "--child", "eager", "--shapes", shape, "-t", args.t, "--steps", args.steps],
-            "compiled": [*me, "--child", "compiled", "--shapes", shape, "-t", args.t, "--steps", args.steps],
+            "eager": [*me, "--child", "eager", *peer],
+            "compiled": [*me, "--child", "compiled", *peer],
         }
         runs = {name: [] for name in sides}
         for _ in range(args.r):
             for name, words in sides.items():
                 runs[name].append(run(words, env))
+        weights.unlink()
+        agree(runs)
         rate = {name: statistics.median(r["tokens_per_s"] for r in of) for name, of in runs.items()}
         memory = {name: max(r["peak_bytes"] for r in of) for name, of in runs.items()}
         print(f"\n{shape}, {args.t} threads{', AVX2' if args.avx2 else ''}")

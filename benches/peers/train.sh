@@ -12,7 +12,11 @@ python=${QORUS_PEERS:-$dir/venv}/bin/python
 "$python" -c 'import torch' 2> /dev/null ||
     "$python" -m pip install --quiet torch numpy
 cd "$here/../.."
-build=$(cargo bench --quiet --features train --bench train_step --no-run --message-format json | grep '"name":"train_step"')
-QORUS_TRAIN_STEP=$(echo "$build" | sed 's/.*"executable":"\([^"]*\)".*/\1/')
-export QORUS_TRAIN_STEP
+built() {
+    cargo bench --quiet --features train --bench "$1" --no-run --message-format json |
+        sed -n "/\"name\":\"$1\"/s/.*\"executable\":\"\([^\"]*\)\".*/\1/p"
+}
+QORUS_TRAIN_STEP=$(built train_step)
+QORUS_TRAIN_KERNELS=$(built train_kernels)
+export QORUS_TRAIN_STEP QORUS_TRAIN_KERNELS
 exec "$python" "$here/train.py" "$@"

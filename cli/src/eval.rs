@@ -62,9 +62,9 @@ pub fn main(args: Args) -> Result {
     let short = ids.len() < args.ctx;
     let (n_ctx, first) = if short { (ids.len(), 0) } else { (args.ctx, args.ctx / 2) };
     let params = ContextParams { n_ctx, n_outputs: SLICE.min(n_ctx), kv: args.kv.ty, ..ContextParams::default() };
-    let lora = args.lora.load(&model)?;
-    let mut ctx = Context::new(&model, &lora.room(params))?;
-    lora.attach(&mut ctx)?;
+    let adapters = args.lora.load(&model)?;
+    let mut ctx = Context::new(&model, &adapters.room(params))?;
+    adapters.attach(&mut ctx)?;
     let bos = tokenizer.bos().filter(|_| tokenizer.adds_bos());
     let (mut nll, mut count, chunks) = (0.0, 0, ids.len() / n_ctx);
     let bar = output::progress(chunks);

@@ -2,9 +2,9 @@
 
 use crate::failure::Result;
 use qorus::adapter::Adapter;
-use qorus::engine::adapter::LoadedAdapter;
-use qorus::engine::{Context, ContextParams, Model};
+use qorus::engine::{AdapterNeed, Context, ContextParams, LoadedAdapter, Model};
 use qorus::gguf::Gguf;
+use qorus::models::Graph;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -38,21 +38,33 @@ impl Lora {
         let load = |(adapter, weight): (Adapter, f32)| Ok((LoadedAdapter::new(model, &adapter)?, weight));
         Ok(Loaded(self.open(gguf)?.into_iter().map(load).collect::<Result<_>>()?))
     }
+
+    /// What they will need, together and each at most. Whether they were made for this base is not asked: that takes reading all of it.
+    pub fn need(&self, gguf: &Gguf, graph: &Graph) -> Result<AdapterNeed> {
+        let mut all = AdapterNeed { bytes: 0, rank: 0 };
+        for (path, _) in &self.files {
+            let adapter = Adapter::open(path, gguf)?;
+            adapter.check(gguf, true)?;
+            let need = LoadedAdapter::need(gguf, graph, &adapter)?;
+            all = AdapterNeed { bytes: all.bytes.saturating_add(need.bytes), rank: all.rank.max(need.rank) };
+        }
+        Ok(all)
+    }
 }
 
 /// Adapters on a model, with their weights.
 pub struct Loaded(Vec<(LoadedAdapter, f32)>);
 
 impl Loaded {
-    /// The parameters of a context that has room for them.
+    /// The parameters of a context that they go on.
     pub fn room(&self, params: ContextParams) -> ContextParams {
         let rank = self.0.iter().map(|(adapter, _)| adapter.rank()).max().unwrap_or(0);
         ContextParams { adapters: self.0.len(), rank, ..params }
     }
 
-    /// Lets a context run with them.
-    pub fn attach(&self, ctx: &mut Context) -> Result {
-        let set: Vec<(&LoadedAdapter, f32)> = self.0.iter().map(|(adapter, weight)| (adapter, *weight)).collect();
+    /// Puts them on a context.
+    pub fn attach(&self, ctx: &mut Context) -> Result<()> {
+        let set: Vec<_> = self.0.iter().map(|(adapter, weight)| (adapter, *weight)).collect();
         Ok(ctx.set_adapters(&set)?)
     }
 }

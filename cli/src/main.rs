@@ -22,6 +22,7 @@ mod output;
 mod plan;
 mod predict;
 mod quantize;
+mod qubo;
 mod run;
 mod sink;
 mod tokenize;
@@ -58,6 +59,8 @@ enum Command {
     Train(train::Args),
     /// Tell a column of a table from the others, by a model of tables.
     Predict(predict::Args),
+    /// Solve quadratic problems over zeros and ones, look at them, and ask whole questions of tables.
+    Qubo(qubo::Args),
     /// Measure speed: tokens per second, bytes per second, share of the machine's limit.
     Bench(bench::Args),
     /// Time every kernel against its scalar definition.
@@ -78,6 +81,7 @@ fn main() -> ExitCode {
         Command::Merge(args) => merge::main(args),
         Command::Train(args) => train::main(args),
         Command::Predict(args) => predict::main(args),
+        Command::Qubo(args) => qubo::main(args),
         Command::Bench(args) => bench::main(args),
         Command::Kernels(args) => kernels::main(args),
     };

@@ -2,11 +2,14 @@
 
 use crate::args;
 use crate::failure::Result;
+use crate::lora::Lora;
 use crate::output::{self, mib};
+use crate::train::config::Activations;
 use qorus::adapter::Kind;
 use qorus::engine::generate::DEFAULT_LOOKUP;
 use qorus::engine::{ContextParams, plan};
 use qorus::gguf::Gguf;
+use qorus::layers::keep::Keep;
 use qorus::memory::Plan;
 use qorus::models::Graph;
 use qorus::train::fit::{Fitted, Task};
@@ -45,9 +48,11 @@ pub struct Args {
     /// The optimizer: adamw, adamw8 (moments of 8 bits), adam or sgd
     #[arg(long, value_name = "NAME", requires = "train", default_value = "adamw", value_parser = ["adamw", "adamw8", "adam", "sgd"])]
     optimizer: String,
-    /// Compute branches again in the backward pass rather than keep them
-    #[arg(long, requires = "train")]
-    recompute: bool,
+    /// What is kept of a forward pass for the way back
+    #[arg(long, requires = "train", value_name = "HOW", default_value = "f32")]
+    activations: Activations,
+    #[command(flatten)]
+    lora: Lora,
     #[command(flatten)]
     kv: args::Kv,
     #[command(flatten)]
@@ -71,7 +76,7 @@ fn training(args: &Args, gguf: &Gguf, graph: &Graph, base: Plan, threads: usize)
         AdapterParams { kind: args.kind, rank: args.rank, targets: args.targets.clone(), ..AdapterParams::default() };
     let params = TrainerParams {
         longest,
-        recompute: args.recompute,
+        keep: args.activations.keep(),
         method: match args.optimizer.as_str() {
             "adamw8" => Method::AdamW8(betas),
             "adam" => Method::Adam(betas),
@@ -89,7 +94,11 @@ fn training(args: &Args, gguf: &Gguf, graph: &Graph, base: Plan, threads: usize)
 /// What was chosen, in a sentence.
 pub fn describe(f: &Fitted) -> String {
     let (micro, passes) = (f.micro, f.params.passes);
-    let branches = if f.params.recompute { "computed again on the way back" } else { "kept" };
+    let branches = match f.params.keep {
+        Keep::F32 => "kept",
+        Keep::Bf16 => "kept in bf16",
+        Keep::Inputs => "computed again on the way back",
+    };
     let logits = match f.params.slice {
         0 => "as many rows of logits at once as take 32 MB".to_owned(),
         n => format!("{n} rows of logits at once"),
@@ -100,19 +109,22 @@ pub fn describe(f: &Fitted) -> String {
 pub fn main(args: Args) -> Result {
     let gguf = Gguf::open(&args.model)?;
     let graph = Graph::from_gguf(&gguf)?;
+    let adapters = args.lora.need(&gguf, &graph)?;
     let params = ContextParams {
         n_ctx: args.ctx.unwrap_or(0),
         n_batch: args.batch.unwrap_or(ContextParams::default().n_batch),
         n_seqs: args.seqs,
         n_outputs: args.seqs.max(args.lookup + 1),
         kv: args.kv.ty,
+        adapters: args.lora.files.len(),
+        rank: adapters.rank,
         ..ContextParams::default()
     };
     let threads = match args.threads.get() {
         0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
         n => n,
     };
-    let plan = plan(&gguf, &graph, &params, threads)?;
+    let plan = Plan { adapters: adapters.bytes, ..plan(&gguf, &graph, &params, threads)? };
     let fitted = args.train.as_ref().map(|_| training(&args, &gguf, &graph, plan, threads)).transpose()?;
     let plan = fitted.as_ref().map_or(plan, |fitted| fitted.plan);
     let totals = [("total", plan.total()), ("total_without_mapped", plan.total_without_mapped())];
@@ -122,7 +134,7 @@ pub fn main(args: Args) -> Result {
         if let Some(f) = &fitted {
             object.insert("sequences_per_pass".into(), f.micro.into());
             object.insert("passes_per_step".into(), f.params.passes.into());
-            object.insert("recompute".into(), f.params.recompute.into());
+            object.insert("activations_as".into(), f.params.keep.name().into());
             object.insert("logits_rows".into(), f.params.slice.into());
         }
         output::json(&object.into())?;

@@ -20,9 +20,9 @@ pub struct Args {
     #[command(flatten)]
     model: Model,
     #[command(flatten)]
-    lora: Lora,
-    #[command(flatten)]
     sampling: Sampling,
+    #[command(flatten)]
+    lora: Lora,
     #[command(flatten)]
     threads: Threads,
     #[command(flatten)]
@@ -61,10 +61,10 @@ pub fn main(args: Args) -> Result {
     let model = engine::Model::new(&runtime, args.model.open()?)?;
     let prompt = prompt(model.tokenizer()?, &text, args.special)?;
     let (n_ctx, n_outputs) = (args.ctx.unwrap_or(0), args.ahead.outputs());
-    let lora = args.lora.load(&model)?;
     let params_ctx = ContextParams { n_ctx, n_outputs, kv: args.kv.ty, ..ContextParams::default() };
-    let mut ctx = Context::new(&model, &lora.room(params_ctx))?;
-    lora.attach(&mut ctx)?;
+    let adapters = args.lora.load(&model)?;
+    let mut ctx = Context::new(&model, &adapters.room(params_ctx))?;
+    adapters.attach(&mut ctx)?;
     let n_ctx = ctx.params().n_ctx;
     if prompt.len() > n_ctx {
         return run(format_args!(

@@ -8,8 +8,6 @@ use crate::attend::AttendBlock;
 #[cfg(feature = "train")]
 use crate::loss::{Logits, RowLoss, Target, Weighting};
 #[cfg(feature = "train")]
-use crate::mat::Mat;
-#[cfg(feature = "train")]
 use crate::optim::{AdamStep, SgdStep};
 use crate::table::{Kernels, found};
 use crate::{Isa, Products, TileMut, Type};
@@ -25,6 +23,10 @@ macro_rules! call {
 
 #[cfg(feature = "train")]
 mod backward;
+#[cfg(feature = "train")]
+mod gemm;
+#[cfg(feature = "qubo")]
+mod qubo;
 
 /// Bytes of a row of `k` elements; panics when that is no whole number of blocks.
 #[inline(always)]
@@ -220,25 +222,6 @@ impl Kernels {
         assert_eq!(out.len(), out2.len());
         assert!(if heads == 0 { out.is_empty() } else { out.len().is_multiple_of(heads) });
         call!(self.attend_merge[Type::F32](max, sum, out, max2, sum2, out2))
-    }
-
-    /// `c = a b`, or `c += a b` to `accumulate`: the products of an element are added one after another over ascending k, each
-    /// by one fused multiply-add, from 0 or from what `c` holds. `scratch` holds at least [`gemm_bytes`](crate::gemm_bytes).
-    #[cfg(feature = "train")]
-    pub fn gemm(&self, a: Mat, b: Mat, accumulate: bool, c: &mut TileMut, scratch: &mut [u8]) {
-        assert_eq!((a.rows(), a.cols(), b.cols()), (c.rows(), b.rows(), c.cols()));
-        assert!(scratch.len() >= crate::gemm_bytes());
-        let scratch = crate::gemm::aligned(scratch);
-        call!(self.gemm[Type::F32](&a, &b, accumulate, c, scratch))
-    }
-
-    /// The same with factors rounded to bf16, whose products are added in pairs: see [`crate::scalar::pairs`].
-    #[cfg(feature = "train")]
-    pub fn gemm_bf16(&self, a: Mat, b: Mat, accumulate: bool, c: &mut TileMut, scratch: &mut [u8]) {
-        assert_eq!((a.rows(), a.cols(), b.cols()), (c.rows(), b.rows(), c.cols()));
-        assert!(scratch.len() >= crate::gemm_bytes());
-        let scratch = crate::gemm::aligned(scratch);
-        call!(self.gemm_bf16[Type::F32](&a, &b, accumulate, c, scratch))
     }
 }
 

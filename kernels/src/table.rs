@@ -7,6 +7,8 @@
 use crate::act::ActQ8;
 use crate::attend::AttendBlock;
 #[cfg(feature = "train")]
+use crate::gemm::Stage;
+#[cfg(feature = "train")]
 use crate::loss::{Logits, RowLoss, Target, Weighting};
 #[cfg(feature = "train")]
 use crate::mat::Mat;
@@ -48,9 +50,9 @@ pub type Attend = unsafe fn(&mut AttendBlock);
 /// `(max, sum, out, max2, sum2, out2)`.
 pub type AttendMerge = unsafe fn(&mut [f32], &mut [f32], &mut [f32], &[f32], &[f32], &[f32]);
 
-/// `(a, b, accumulate, c, scratch)`.
+/// `(a, b, accumulate, c, stage)`.
 #[cfg(feature = "train")]
-pub type Gemm = unsafe fn(&Mat, &Mat, bool, &mut TileMut, &mut [f32]);
+pub type Gemm = unsafe fn(&Mat, &Mat, bool, &mut TileMut, Stage);
 /// `(x)`, to one number.
 #[cfg(feature = "train")]
 pub type Reduce = unsafe fn(&[f32]) -> f32;
@@ -81,6 +83,25 @@ pub type LayerNormBackward = unsafe fn(&[f32], &[f32], f32, &[f32], &mut [f32], 
 /// `(gate, up, d)`, in place.
 #[cfg(feature = "train")]
 pub type GatedBackward = unsafe fn(&mut [f32], &mut [f32], &mut [f32]);
+
+/// `(fields, masks, noise, t, from)`.
+#[cfg(feature = "qubo")]
+pub type NextFlip = unsafe fn(&[i32], &[i32], &[f32], f32, usize) -> usize;
+/// `(fields, masks, free, now, aspire)`.
+#[cfg(feature = "qubo")]
+pub type BestFlip = unsafe fn(&[i32], &[i32], &[i32], i32, i32) -> (i32, usize);
+/// `(fields, row, shift, minus)`.
+#[cfg(feature = "qubo")]
+pub type AddRow = unsafe fn(&mut [i32], &[u8], u32, bool);
+/// `(re, im, c, s)`.
+#[cfg(feature = "qubo")]
+pub type RotateNear = unsafe fn(&mut [f32], &mut [f32], f32, f32);
+/// `(re0, im0, re1, im1, c, s)`.
+#[cfg(feature = "qubo")]
+pub type RotateFar = unsafe fn(&mut [f32], &mut [f32], &mut [f32], &mut [f32], f32, f32);
+/// `(re, im, cost, turns)`.
+#[cfg(feature = "qubo")]
+pub type Phase = unsafe fn(&mut [f32], &mut [f32], &[f32], f32);
 
 /// A kernel, by its signature. To call one is sound when the CPU has its level and the slices have the
 /// lengths that the method of [`Kernels`] with the operation's name demands.
@@ -124,6 +145,18 @@ pub enum Func {
     LayerNormBackward(LayerNormBackward),
     #[cfg(feature = "train")]
     GatedBackward(GatedBackward),
+    #[cfg(feature = "qubo")]
+    NextFlip(NextFlip),
+    #[cfg(feature = "qubo")]
+    BestFlip(BestFlip),
+    #[cfg(feature = "qubo")]
+    AddRow(AddRow),
+    #[cfg(feature = "qubo")]
+    RotateNear(RotateNear),
+    #[cfg(feature = "qubo")]
+    RotateFar(RotateFar),
+    #[cfg(feature = "qubo")]
+    Phase(Phase),
 }
 
 /// One row of the list.
@@ -182,6 +215,14 @@ const LISTS: &[&[Entry]] = &[
     scalar::norm::TRAIN_ENTRIES,
     #[cfg(feature = "train")]
     scalar::softmax::TRAIN_ENTRIES,
+    #[cfg(feature = "qubo")]
+    scalar::qubo::ENTRIES,
+    #[cfg(feature = "qubo")]
+    scalar::qaoa::ENTRIES,
+    #[cfg(all(target_arch = "x86_64", feature = "qubo"))]
+    avx2::qubo::ENTRIES,
+    #[cfg(all(target_arch = "x86_64", feature = "qubo"))]
+    avx2::qaoa::ENTRIES,
     #[cfg(target_arch = "x86_64")]
     avx2::matmul_q8::ENTRIES,
     #[cfg(target_arch = "x86_64")]
@@ -204,6 +245,10 @@ const LISTS: &[&[Entry]] = &[
     avx512::lanes::TRAIN_ENTRIES,
     #[cfg(target_arch = "x86_64")]
     avx512::matmul_q8::ENTRIES,
+    #[cfg(all(target_arch = "x86_64", feature = "qubo"))]
+    avx512::qubo::ENTRIES,
+    #[cfg(all(target_arch = "x86_64", feature = "qubo"))]
+    avx512::qaoa::ENTRIES,
     #[cfg(target_arch = "x86_64")]
     avx512bf16::lanes::BF16_ENTRIES,
     #[cfg(all(target_arch = "x86_64", feature = "train"))]
@@ -327,6 +372,18 @@ kernels! {
     silu_mul_backward: GatedBackward,
     #[cfg(feature = "train")]
     gelu_mul_backward: GatedBackward,
+    #[cfg(feature = "qubo")]
+    next_flip: NextFlip,
+    #[cfg(feature = "qubo")]
+    best_flip: BestFlip,
+    #[cfg(feature = "qubo")]
+    add_row: AddRow,
+    #[cfg(feature = "qubo")]
+    rotate_near: RotateNear,
+    #[cfg(feature = "qubo")]
+    rotate_far: RotateFar,
+    #[cfg(feature = "qubo")]
+    phase: Phase,
 }
 
 /// The function of a slot, or a panic that names what is missing.

@@ -76,6 +76,8 @@ fn shapes(entry: &Entry) -> Vec<Shape> {
         Func::CrossEntropy(_) | Func::Sgd(_) => {
             lengths().for_each(|k| (0..6).for_each(|way| add(k, 1 + way % 2, way / 2)));
         }
+        #[cfg(feature = "qubo")]
+        Func::AddRow(_) => lengths().for_each(|k| (1..3).for_each(|rows| add(k, rows, 3))),
         _ => lengths().for_each(|k| add(k, 1, 3)),
     }
     shapes.dedup_by_key(|s| format!("{:?}", s.fit(entry)));

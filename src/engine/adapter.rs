@@ -4,7 +4,7 @@ use super::model::Model;
 use crate::adapter::{Adapter, Pair};
 use crate::error::{Result, fail, try_vec};
 use crate::gguf::Gguf;
-use crate::layers::adapters::{Factor, Placed, Site, Sites};
+use crate::layers::adapters::{Attached, Factor, Placed, Site, Sites};
 use crate::layers::param::Tensors;
 use crate::memory::Region;
 use crate::models::Graph;
@@ -50,6 +50,10 @@ impl LoadedAdapter {
         let lengths = measure(model, &sites, &values)?;
         let placed = Arc::new(Placed::new(sites, values, lengths)?);
         Ok(LoadedAdapter { model: Arc::clone(model), placed })
+    }
+
+    pub(super) fn attached(&self, weight: f32) -> Attached {
+        Attached { adapter: Arc::clone(&self.placed), weight }
     }
 
     /// The model it is on.

@@ -134,8 +134,7 @@ impl Context {
         if let Some(snapshot) = &snapshot {
             self.check_rank(snapshot.values()?.rank())?;
         }
-        self.lens.fill(0);
-        self.outputs = 0;
+        self.forget();
         Ok(std::mem::replace(&mut self.snapshot, snapshot))
     }
 
@@ -145,26 +144,60 @@ impl Context {
     /// Errors: `State` for more adapters, or a greater rank, than the context was made for; `InvalidArgument` for an adapter of another
     /// model and for a weight that is not finite. What ran before then runs on.
     pub fn set_adapters(&mut self, set: &[(&LoadedAdapter, f32)]) -> Result<()> {
-        let most = self.layout.params.adapters;
-        if set.len() > most {
-            fail!(State, "{} adapters: the context was made for {most}", set.len());
-        }
-        for (adapter, weight) in set {
-            if !Arc::ptr_eq(&adapter.model, &self.model) {
-                fail!(InvalidArgument, "the adapter was loaded for another model: load it for the context's");
+        self.check_count(set.len())?;
+        set.iter().try_for_each(|(adapter, weight)| self.check_adapter(adapter, *weight))?;
+        self.forget();
+        self.adapters.clear();
+        self.adapters.extend(set.iter().map(|(adapter, weight)| adapter.attached(*weight)));
+        Ok(())
+    }
+
+    /// Runs with an adapter beside the others, or gives it another weight. As [`Context::set_adapters`].
+    pub fn attach(&mut self, adapter: &LoadedAdapter, weight: f32) -> Result<()> {
+        self.check_adapter(adapter, weight)?;
+        match self.adapters.iter_mut().find(|a| Arc::ptr_eq(&a.adapter, &adapter.placed)) {
+            Some(there) => there.weight = weight,
+            None => {
+                self.check_count(self.adapters.len() + 1)?;
+                self.adapters.push(adapter.attached(weight));
             }
-            if !weight.is_finite() {
-                fail!(InvalidArgument, "an adapter's weight is {weight}: give a finite number");
-            }
-            self.check_rank(adapter.rank())?;
         }
+        self.forget();
+        Ok(())
+    }
+
+    /// Runs without an adapter again; all sequences become empty. `InvalidArgument` when it is not attached.
+    pub fn detach(&mut self, adapter: &LoadedAdapter) -> Result<()> {
+        let Some(at) = self.adapters.iter().position(|a| Arc::ptr_eq(&a.adapter, &adapter.placed)) else {
+            fail!(InvalidArgument, "the adapter is not on this context")
+        };
+        self.adapters.remove(at);
+        self.forget();
+        Ok(())
+    }
+
+    /// What was computed otherwise is of no use.
+    fn forget(&mut self) {
         self.lens.fill(0);
         self.outputs = 0;
-        self.adapters.clear();
-        let attached =
-            |&(adapter, weight): &(&LoadedAdapter, f32)| Attached { adapter: Arc::clone(&adapter.placed), weight };
-        self.adapters.extend(set.iter().map(attached));
+    }
+
+    fn check_count(&self, count: usize) -> Result<()> {
+        let most = self.layout.params.adapters;
+        if count > most {
+            fail!(State, "{count} adapters: the context was made for {most}");
+        }
         Ok(())
+    }
+
+    fn check_adapter(&self, adapter: &LoadedAdapter, weight: f32) -> Result<()> {
+        if !Arc::ptr_eq(&adapter.model, &self.model) {
+            fail!(InvalidArgument, "the adapter was loaded for another model: load it for the context's");
+        }
+        if !weight.is_finite() {
+            fail!(InvalidArgument, "an adapter's weight is {weight}: give a finite number");
+        }
+        self.check_rank(adapter.rank())
     }
 
     /// Adapters that it runs with.

@@ -52,6 +52,10 @@ pub struct q_context_params {
     pub reserved: u32,
     /// Bytes the plan may come to, mapped weights not counted; 0: no limit.
     pub budget: u64,
+    /// The most adapters that are on it at once (0).
+    pub adapters: u32,
+    /// The greatest rank of an adapter that is put on it, or of one that its trainer publishes (0): see q_adapter_get_info.
+    pub adapter_rank: u32,
 }
 
 // SAFETY: as the trait demands.
@@ -70,6 +74,8 @@ unsafe impl Params for q_context_params {
             pooling: q_pooling::Q_POOLING_NONE as u32,
             reserved: 0,
             budget: 0,
+            adapters: 0,
+            adapter_rank: 0,
         }
     }
 }
@@ -93,8 +99,8 @@ pub fn engine_params(p: &q_context_params) -> Result<ContextParams> {
             ],
         )?,
         budget: usize::try_from(p.budget).unwrap_or(usize::MAX),
-        adapters: 0,
-        rank: 0,
+        adapters: p.adapters as usize,
+        rank: p.adapter_rank as usize,
     })
 }
 

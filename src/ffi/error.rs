@@ -42,7 +42,7 @@ pub enum q_error_code {
     Q_ERR_SHAPE = 15,
     /// The CPU lacks the instruction set asked for.
     Q_ERR_ISA = 16,
-    /// A gradient or a loss is NaN or infinite.
+    /// A gradient, a loss or a coefficient is NaN or infinite.
     Q_ERR_NOT_FINITE = 17,
 }
 

@@ -66,9 +66,9 @@
  * Threads
  * -------
  * No call keeps state outside of handles, but for the thread's message. Different handles may be used from different threads
- * at once. q_runtime, q_model and q_tokenizer may be shared by any number of threads; of any other handle only one call
- * may run at a time, and a second one, also from a callback of the first, is Q_ERR_STATE. q_context_cancel may be called
- * at any time. No handle may be used while another thread frees it. Contexts of one runtime take turns at its threads;
+ * at once. q_runtime, q_model, q_tokenizer and q_qubo may be shared by any number of threads; of any other handle only one call
+ * may run at a time, and a second one, also from a callback of the first, is Q_ERR_STATE. q_context_cancel and
+ * q_qubo_solver_cancel may be called at any time. No handle may be used while another thread frees it. Contexts of one runtime take turns at its threads;
  * give each a runtime of its own for calls that are to run side by side. Threads start in q_runtime_create and end with
  * the last handle that holds the runtime. A process that forked must not use handles made before.
  *
@@ -97,6 +97,14 @@
  * q_builder makes of random weights. Gradients are those of mean losses: 2 (p - t) / N of squares, (softmax - onehot) / count of
  * cross-entropy. All memory is reserved by the calls that create and bind; no pass and no step allocates.
  * examples/c/train_table.c and train_text.c have all of it.
+ *
+ * Problems over zeros and ones
+ * ----------------------------
+ * A library built with --features capi,qubo solves quadratic problems, declared where Q_ENABLE_QUBO is defined. A q_qubo is built from
+ * triplets, from a dense matrix or from a file; q_qubo_plan says what solving it takes, q_qubo_solver_create reserves that, and
+ * q_qubo_solver_run solves until sweeps, a time limit, a target, a callback or q_qubo_solver_cancel end it, allocating
+ * nothing. Samples then lie in the solver, the best first. No runtime is needed: a solver has threads of its own.
+ * examples/c/qubo.c has all of it.
  *
  * Bits
  * ----

@@ -16,6 +16,7 @@ mod boundary;
 mod handle;
 mod params;
 
+pub mod adapter;
 pub mod arena;
 pub mod batch;
 pub mod builder;
@@ -26,6 +27,8 @@ pub mod forward;
 pub mod generate;
 pub mod model;
 pub mod ops;
+#[cfg(feature = "qubo")]
+pub mod qubo;
 pub mod runtime;
 pub mod sampler;
 pub mod tensor;

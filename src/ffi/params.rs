@@ -77,7 +77,7 @@ pub unsafe fn report<R: Report>(value: R, ptr: *mut R, size: usize) -> Result<()
 }
 
 /// What [`report`] would refuse, before the work that makes the results.
-#[cfg(feature = "train")]
+#[cfg(any(feature = "train", feature = "qubo"))]
 pub fn check_report<R: Report>(ptr: *const R, size: usize) -> Result<()> {
     pointer(ptr, R::NAME)?;
     check_size(R::NAME, size, "give sizeof of the struct")

@@ -164,6 +164,22 @@ impl Opaque for q_runtime {
     const NAME: &'static str = "q_runtime";
 }
 
+/// The level that a q_isa names; None for Q_ISA_AUTO.
+pub(super) fn isa_of(number: u32) -> Result<Option<Isa>> {
+    choice(
+        "isa",
+        number,
+        &[
+            (q_isa::Q_ISA_AUTO as u32, None),
+            (q_isa::Q_ISA_SCALAR as u32, Some(Isa::Scalar)),
+            (q_isa::Q_ISA_AVX2 as u32, Some(Isa::Avx2)),
+            (q_isa::Q_ISA_AVXVNNI as u32, Some(Isa::AvxVnni)),
+            (q_isa::Q_ISA_AVX512 as u32, Some(Isa::Avx512)),
+            (q_isa::Q_ISA_AVX512BF16 as u32, Some(Isa::Avx512Bf16)),
+        ],
+    )
+}
+
 /// Fills `params` with defaults. `size` is sizeof(q_runtime_params).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn q_runtime_params_init(params: *mut q_runtime_params, size: usize) -> q_error_code {
@@ -181,18 +197,7 @@ pub unsafe extern "C" fn q_runtime_create(params: *const q_runtime_params, out: 
     ffi!({
         handle::check_out(out)?;
         let p = params::read(params)?;
-        let isa = choice(
-            "isa",
-            p.isa,
-            &[
-                (q_isa::Q_ISA_AUTO as u32, None),
-                (q_isa::Q_ISA_SCALAR as u32, Some(Isa::Scalar)),
-                (q_isa::Q_ISA_AVX2 as u32, Some(Isa::Avx2)),
-                (q_isa::Q_ISA_AVXVNNI as u32, Some(Isa::AvxVnni)),
-                (q_isa::Q_ISA_AVX512 as u32, Some(Isa::Avx512)),
-                (q_isa::Q_ISA_AVX512BF16 as u32, Some(Isa::Avx512Bf16)),
-            ],
-        )?;
+        let isa = isa_of(p.isa)?;
         let limit = match p.memory_limit {
             0 => usize::MAX,
             limit => usize::try_from(limit).unwrap_or(usize::MAX),

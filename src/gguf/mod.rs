@@ -151,6 +151,11 @@ impl Gguf {
         part.and_then(|p| p.map.get(range)).unwrap_or_default()
     }
 
+    /// Gives the memory that holds parts of the file back to the system: they come again when they are read. See [`Map::release`].
+    pub fn release(&self) {
+        self.parts.iter().for_each(|p| p.map.release());
+    }
+
     /// `FileChanged` if the file, or a part of it, is not the one that was opened any more; see [`Map::check_unchanged`].
     pub fn check_unchanged(&self) -> Result<()> {
         self.parts.iter().try_for_each(|p| p.map.check_unchanged())

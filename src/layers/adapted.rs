@@ -115,7 +115,14 @@ impl<'a> Addition<'a> {
     /// inner = scale a x'
     fn shrink(&self, pass: &Pass, x: &[f32], inner: &mut [f32]) -> Result<()> {
         let rows = x.len() / self.cols.max(1);
-        gemm(&pass.run.exec, Mat::new(x, rows, self.cols, self.cols), self.a().t(), false, inner)?;
+        gemm(
+            &pass.run.exec,
+            pass.run.exec.kernels.products(),
+            Mat::new(x, rows, self.cols, self.cols),
+            self.a().t(),
+            false,
+            inner,
+        )?;
         pass.run.exec.kernels.scale(inner, self.low.scale);
         Ok(())
     }
@@ -123,7 +130,7 @@ impl<'a> Addition<'a> {
     /// y += inner b
     fn expand(&self, pass: &Pass, inner: &[f32], y: &mut [f32]) -> Result<()> {
         let (rank, rows) = (self.low.rank, inner.len() / self.low.rank);
-        gemm(&pass.run.exec, Mat::new(inner, rows, rank, rank), self.b(), true, y)
+        gemm(&pass.run.exec, pass.run.exec.kernels.products(), Mat::new(inner, rows, rank, rank), self.b(), true, y)
     }
 
     fn factors<'b>(&self, frame: &mut Frame<'b>) -> Result<&'b [f32]> {
@@ -162,7 +169,14 @@ impl<'a> Addition<'a> {
     /// d(a x') of the gradient before the stretch.
     fn inner_backward(&self, pass: &Pass, g: &[f32], d_inner: &mut [f32]) -> Result<()> {
         let rows = g.len() / self.out.max(1);
-        gemm(&pass.run.exec, Mat::new(g, rows, self.out, self.out), self.b().t(), false, d_inner)?;
+        gemm(
+            &pass.run.exec,
+            pass.run.exec.kernels.products(),
+            Mat::new(g, rows, self.out, self.out),
+            self.b().t(),
+            false,
+            d_inner,
+        )?;
         pass.run.exec.kernels.scale(d_inner, self.low.scale);
         Ok(())
     }
@@ -175,10 +189,10 @@ impl<'a> Addition<'a> {
         self.inner_backward(pass, g, d_inner)?;
         let d_inner = Mat::new(d_inner, rows, rank, rank);
         if pass.trained.dropout() == 0.0 {
-            return gemm(&pass.run.exec, d_inner, self.a(), true, dx);
+            return gemm(&pass.run.exec, pass.run.exec.kernels.products(), d_inner, self.a(), true, dx);
         }
         let d_dropped = frame.take::<f32>(dx.len())?;
-        gemm(&pass.run.exec, d_inner, self.a(), false, d_dropped)?;
+        gemm(&pass.run.exec, pass.run.exec.kernels.products(), d_inner, self.a(), false, d_dropped)?;
         let through = self.dropped(pass, &mut frame, d_dropped)?;
         add(&pass.run.exec, dx, through, self.cols)
     }
@@ -203,10 +217,17 @@ impl<'a> Addition<'a> {
         self.inner_backward(pass, g, d_inner)?;
         let [da, db, d_magnitude] = grads.low_rank(&self.found);
         let (inner_rows, width) = (Mat::new(inner, rows, rank, rank), self.low.width);
-        gemm(exec, Mat::new(d_inner, rows, rank, rank).t(), Mat::new(dropped, rows, self.cols, self.cols), true, da)?;
+        gemm(
+            exec,
+            exec.kernels.products(),
+            Mat::new(d_inner, rows, rank, rank).t(),
+            Mat::new(dropped, rows, self.cols, self.cols),
+            true,
+            da,
+        )?;
         let mut db = TileMut::new(db, rank, width);
         let db = db.cols_mut(self.low.from..self.low.from + out);
-        gemm_to(exec, inner_rows.t(), Mat::new(g, rows, out, out), true, &db)?;
+        gemm_to(exec, exec.kernels.products(), inner_rows.t(), Mat::new(g, rows, out, out), true, &db)?;
         let Some((_, lengths)) = self.low.lengths else { return Ok(()) };
         let result = frame.take::<f32>(rows * out)?;
         let sums = frame.take::<f32>(out)?;

@@ -3,7 +3,9 @@
 #[cfg(feature = "train")]
 use super::RopeRows;
 #[cfg(feature = "train")]
-use super::train::{Kept, Pass, PassSizes, kept};
+use super::keep::{Kept, kept};
+#[cfg(feature = "train")]
+use super::train::{Pass, PassSizes};
 #[cfg(feature = "train")]
 use super::trained::{Grads, Param};
 use super::{CacheSlot, Linear, Norm, Run, Sizes};

@@ -1,7 +1,9 @@
 //! Feed-forward networks: plain (MLP) and gated (SwiGLU, GeGLU).
 
 #[cfg(feature = "train")]
-use super::train::{Kept, Pass, PassSizes, kept};
+use super::keep::{Kept, kept};
+#[cfg(feature = "train")]
+use super::train::{Pass, PassSizes};
 #[cfg(feature = "train")]
 use super::trained::{Grads, Param};
 use super::{Linear, Run, Sizes, Weight};

@@ -196,7 +196,7 @@ impl Linear {
             addition.backward_params(pass, &mut frame, x, (dy, g), grads, again)?;
         }
         if let Some(dw) = grads.matrix(&self.w) {
-            matmul_rows::matmul_backward_weight(exec, x, self.w.cols, dy, dw)?;
+            matmul_rows::matmul_backward_weight(exec, x, &pass.run.params.matrix(&self.w)?, dy, dw)?;
         }
         if let Some(db) = self.bias.and_then(|bias| grads.vector(&bias)) {
             elementwise::add_rows(exec, dy, db)?;

@@ -13,6 +13,8 @@ pub mod dropout;
 pub mod embedding;
 pub mod features;
 pub mod ffn;
+#[cfg(feature = "train")]
+pub mod keep;
 pub mod linear;
 pub mod moe;
 pub mod norm;
@@ -220,11 +222,8 @@ impl Layer {
 
 /// Bytes [`sequence`] takes for rows of `width`.
 pub fn sequence_need(layers: &[Layer], s: Sizes, width: usize) -> Need {
-    let (widest, _) = widths(layers, width);
-    let mut need = Need::new();
-    for _ in 0..layers.len().saturating_sub(1).min(2) {
-        need = need.take::<f32>(s.rows.saturating_mul(widest));
-    }
+    let (spare, third) = turns(layers, width);
+    let mut need = Need::new().take::<f32>(s.rows.saturating_mul(spare)).take::<f32>(s.rows.saturating_mul(third));
     let mut at = width;
     for layer in layers {
         need = need.sub(layer.need(s, at));
@@ -233,20 +232,22 @@ pub fn sequence_need(layers: &[Layer], s: Sizes, width: usize) -> Need {
     need
 }
 
-/// Greatest width of a result but the last, and the width of the last.
-fn widths(layers: &[Layer], width: usize) -> (usize, usize) {
-    let (mut widest, mut at) = (0, width);
+/// Widths of the buffers that results between layers take. Every other one has the first; those between have the place of the last
+/// result where they fit there, and else the second buffer.
+fn turns(layers: &[Layer], width: usize) -> (usize, usize) {
+    let (mut spare, mut third, mut at) = (0, 0, width);
     for (i, layer) in layers.iter().enumerate() {
         at = layer.out_width(at);
-        if i + 1 < layers.len() {
-            widest = widest.max(at);
+        match layers.len() - 1 - i {
+            0 => {}
+            after if after % 2 == 0 => third = third.max(at),
+            _ => spare = spare.max(at),
         }
     }
-    (widest, at)
+    (spare, if third > at { third } else { 0 })
 }
 
-/// Runs `layers` one after another on rows of `width`; the last one writes `y`. Two buffers take turns between them.
-/// Without layers, y = x.
+/// Runs `layers` one after another on rows of `width`; the last one writes `y`. Without layers, y = x.
 pub fn sequence(
     layers: &[Layer],
     run: &mut Run,
@@ -256,25 +257,21 @@ pub fn sequence(
     rows: usize,
     y: &mut [f32],
 ) -> Result<()> {
-    let mut frame = frame.sub();
-    let (widest, _) = widths(layers, width);
-    let between = layers.len().saturating_sub(1);
-    let mut source: &mut [f32] = if between > 0 { frame.take(rows * widest)? } else { &mut [] };
-    let mut target: &mut [f32] = if between > 1 { frame.take(rows * widest)? } else { &mut [] };
-    let mut at = width;
-    let Some((last, before)) = layers.split_last() else {
+    if layers.is_empty() {
         y.copy_from_slice(x);
         return Ok(());
-    };
-    for (i, layer) in before.iter().enumerate() {
-        let out = layer.out_width(at);
-        if i == 0 {
-            layer.forward(run, &mut frame, x, at, &mut source[..rows * out])?;
-        } else {
-            layer.forward(run, &mut frame, &source[..rows * at], at, &mut target[..rows * out])?;
-            std::mem::swap(&mut source, &mut target);
-        }
+    }
+    let mut frame = frame.sub();
+    let (spare, third) = turns(layers, width);
+    let (spare, third) = (frame.take::<f32>(rows * spare)?, frame.take::<f32>(rows * third)?);
+    let mut at = width;
+    for (i, layer) in layers.iter().enumerate() {
+        let (out, after) = (layer.out_width(at), layers.len() - 1 - i);
+        let other = if after == 0 || third.is_empty() { &mut *y } else { &mut *third };
+        let (from, to) = if after % 2 == 0 { (&*spare, other) } else { (&*other, &mut *spare) };
+        let from = if i == 0 { x } else { &from[..rows * at] };
+        layer.forward(run, &mut frame, from, at, &mut to[..rows * out])?;
         at = out;
     }
-    last.forward(run, &mut frame, if before.is_empty() { x } else { &source[..rows * at] }, at, y)
+    Ok(())
 }

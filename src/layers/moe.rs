@@ -2,7 +2,9 @@
 //! (Shazeer et al., arXiv 1701.06538).
 
 #[cfg(feature = "train")]
-use super::train::{Kept, Pass, PassSizes, kept};
+use super::keep::{Kept, kept};
+#[cfg(feature = "train")]
+use super::train::{Pass, PassSizes};
 #[cfg(feature = "train")]
 use super::trained::{Grads, Param};
 use super::{Ffn, FfnKind, Linear, Run, Sizes, Weight};
@@ -10,6 +12,7 @@ use crate::error::{Result, fail};
 use crate::memory::{Frame, Need};
 use crate::ops::activation::Activation;
 use crate::ops::matmul::{Input, Product, matmul};
+use bytemuck::{Pod, Zeroable};
 use std::ops::Range;
 
 /// `used` of `count` gated networks for each row, and perhaps one that serves every row.
@@ -33,6 +36,22 @@ pub struct Moe {
     pub down: Weight,
     /// The network that serves every row, weighted by the sigmoid of its own gate where it has one.
     pub shared: Option<(Ffn, Option<Linear>)>,
+}
+
+/// A chosen expert's number, as the upper half of a normal f32: rounding to bf16, as a training pass may do with what it keeps, changes
+/// nothing of it.
+#[derive(Clone, Copy, PartialEq, Pod, Zeroable)]
+#[repr(transparent)]
+struct Chosen(u32);
+
+impl Chosen {
+    fn new(expert: usize) -> Chosen {
+        Chosen((expert as u32 + 0x80) << 16)
+    }
+
+    fn expert(self) -> usize {
+        (self.0 >> 16) as usize - 0x80
+    }
 }
 
 /// Keeps a row finite whose chosen probabilities all vanish.
@@ -67,7 +86,7 @@ impl Moe {
         let expert = self.expert(0).map(|e| e.need(s)).unwrap_or_default();
         let mut need = Need::new()
             .take::<f32>(rows.saturating_mul(self.count))
-            .take::<u32>(rows.saturating_mul(self.used))
+            .take::<Chosen>(rows.saturating_mul(self.used))
             .take::<f32>(rows.saturating_mul(self.used))
             .take::<f32>(wide)
             .take::<f32>(wide)
@@ -95,7 +114,7 @@ impl Moe {
         let mut frame = frame.sub();
         let (rows, k) = (x.len() / width.max(1), run.exec.kernels);
         let scores = frame.take::<f32>(rows * self.count)?;
-        let chosen = frame.take::<u32>(rows * self.used)?;
+        let chosen = frame.take::<Chosen>(rows * self.used)?;
         let weights = frame.take::<f32>(rows * self.used)?;
         let gathered = frame.take::<f32>(rows * width)?;
         let result = frame.take::<f32>(rows * width)?;
@@ -119,7 +138,7 @@ impl Moe {
         let s = Sizes { rows, rank: run.params.rank(), slots: &[] };
         frame.claim(self.expert(0)?.need(s))?;
         for index in 0..self.count {
-            let served = || chosen.iter().enumerate().filter(|c| *c.1 as usize == index).map(|c| c.0);
+            let served = || chosen.iter().enumerate().filter(|c| c.1.expert() == index).map(|c| c.0);
             let mut n = 0;
             for at in served() {
                 gathered[row(n)].copy_from_slice(&x[row(at / self.used)]);
@@ -137,16 +156,16 @@ impl Moe {
     }
 
     /// The greatest `used` probabilities, the lower number first among equals.
-    fn choose(&self, scores: &[f32], chosen: &mut [u32], weights: &mut [f32]) -> Result<()> {
+    fn choose(&self, scores: &[f32], chosen: &mut [Chosen], weights: &mut [f32]) -> Result<()> {
         for i in 0..self.used {
             let (before, _) = chosen.split_at(i);
-            let free = scores.iter().enumerate().filter(|(e, _)| !before.contains(&(*e as u32)));
+            let free = scores.iter().enumerate().filter(|(e, _)| !before.contains(&Chosen::new(*e)));
             let best = free.fold(None, |best: Option<(usize, f32)>, (e, &s)| match best {
                 Some((_, b)) if b >= s => best,
                 _ => Some((e, s)),
             });
             let Some((expert, score)) = best else { fail!(Internal, "{} of {} experts", self.used, self.count) };
-            chosen[i] = expert as u32;
+            chosen[i] = Chosen::new(expert);
             weights[i] = score;
         }
         if self.renormalize {
@@ -182,7 +201,7 @@ struct Routed<'a> {
     /// Probabilities `[rows][count]`.
     scores: &'a mut [f32],
     /// Experts of each row, `[rows][used]`.
-    chosen: &'a mut [u32],
+    chosen: &'a mut [Chosen],
     /// Their weights.
     weights: &'a mut [f32],
     /// The rows that each expert serves, expert after expert, `[rows * used][width]`.
@@ -280,8 +299,8 @@ impl Moe {
     }
 
     /// The rows' places in `chosen` that an expert serves.
-    fn served(chosen: &[u32], index: usize) -> impl Iterator<Item = usize> {
-        chosen.iter().enumerate().filter(move |c| *c.1 as usize == index).map(|c| c.0)
+    fn served(chosen: &[Chosen], index: usize) -> impl Iterator<Item = usize> {
+        chosen.iter().enumerate().filter(move |c| c.1.expert() == index).map(|c| c.0)
     }
 
     /// As [`Moe::forward`].
@@ -419,17 +438,17 @@ impl Moe {
 
     /// The way back through [`Moe::choose`]: `d` holds the gradients of the chosen weights at their experts' places, zeros
     /// elsewhere, and then those of the probabilities.
-    fn choose_backward(&self, scores: &[f32], chosen: &[u32], weights: &[f32], d: &mut [f32]) {
+    fn choose_backward(&self, scores: &[f32], chosen: &[Chosen], weights: &[f32], d: &mut [f32]) {
         if !self.renormalize {
             return;
         }
-        let sum = chosen.iter().map(|&e| scores[e as usize]).sum::<f32>();
+        let sum = chosen.iter().map(|e| scores[e.expert()]).sum::<f32>();
         let along = match sum > LEAST_SUM {
-            true => chosen.iter().zip(weights).map(|(&e, w)| d[e as usize] * w).sum::<f32>(),
+            true => chosen.iter().zip(weights).map(|(e, w)| d[e.expert()] * w).sum::<f32>(),
             false => 0.0,
         };
-        for &e in chosen {
-            d[e as usize] = (d[e as usize] - along) / sum.max(LEAST_SUM);
+        for e in chosen {
+            d[e.expert()] = (d[e.expert()] - along) / sum.max(LEAST_SUM);
         }
     }
 }

@@ -22,6 +22,7 @@ pub struct Weight {
     tensor: usize,
     /// First byte in the tensor.
     start: usize,
+    exact: bool,
 }
 
 #[cfg(feature = "train")]
@@ -35,7 +36,12 @@ impl Vector {
 impl Weight {
     /// The matrix that begins `start` bytes into tensor number `tensor` of the store.
     pub fn new(ty: Type, rows: usize, cols: usize, tensor: usize, start: usize) -> Weight {
-        Weight { ty, rows, cols, tensor, start }
+        Weight { ty, rows, cols, tensor, start, exact: false }
+    }
+
+    /// The same, its products of f32 even where those of a runtime are of bf16: for scores by which something is chosen.
+    pub fn exactly(self) -> Weight {
+        Weight { exact: true, ..self }
     }
 
     /// Index of the tensor.
@@ -169,7 +175,8 @@ impl<'a> Params<'a> {
     pub fn matrix(&self, w: &Weight) -> Result<Matrix<'a>> {
         #[cfg(feature = "train")]
         if let Some(values) = self.trained.and_then(|t| t.matrix(w)) {
-            return Ok(Matrix { ty: Type::F32, rows: w.rows, cols: w.cols, bytes: bytemuck::cast_slice(values) });
+            let bytes = bytemuck::cast_slice(values);
+            return Ok(Matrix { ty: Type::F32, rows: w.rows, cols: w.cols, bytes, exact: w.exact });
         }
         self.store.matrix(w)
     }
@@ -237,7 +244,7 @@ impl Store {
         };
         let bytes = tensor.and_then(|t| t.get(w.start..)?.get(..w.row_bytes() * w.rows));
         let bytes = bytes.ok_or_else(|| Error::new(Code::Internal, "a weight lies outside its tensor"))?;
-        Ok(Matrix { ty: w.ty, rows: w.rows, cols: w.cols, bytes })
+        Ok(Matrix { ty: w.ty, rows: w.rows, cols: w.cols, bytes, exact: w.exact })
     }
 
     /// A vector's elements.

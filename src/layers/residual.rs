@@ -1,6 +1,8 @@
 //! A residual branch: y = x + f(x).
 
 #[cfg(feature = "train")]
+use super::keep::Keep;
+#[cfg(feature = "train")]
 use super::train::{
     Pass, PassSizes, sequence_backward, sequence_backward_need, sequence_cache_len, sequence_forward_train,
     sequence_train_need,
@@ -34,11 +36,14 @@ impl Residual {
 impl Residual {
     /// f32 elements of the forward cache; none when the branch is computed again.
     pub fn cache_len(&self, s: PassSizes, width: usize) -> usize {
-        if s.recompute { 0 } else { sequence_cache_len(&self.body, s, width) }
+        if s.keep == Keep::Inputs { 0 } else { sequence_cache_len(&self.body, s, width) }
     }
 
     fn own_cache(&self, s: PassSizes, width: usize) -> Need {
-        if s.recompute { Need::new().take::<f32>(sequence_cache_len(&self.body, s, width)) } else { Need::new() }
+        match s.keep {
+            Keep::Inputs => Need::new().take::<f32>(sequence_cache_len(&self.body, s, width)),
+            Keep::F32 | Keep::Bf16 => Need::new(),
+        }
     }
 
     /// Bytes that [`Residual::forward_train`] takes.
@@ -49,7 +54,7 @@ impl Residual {
     /// Bytes that [`Residual::backward`] takes.
     pub fn backward_need(&self, s: PassSizes, width: usize, dx: bool) -> Need {
         let mut need = self.own_cache(s, width);
-        if s.recompute {
+        if s.keep == Keep::Inputs {
             let again = Need::new().take::<f32>(s.rows.saturating_mul(width));
             need = need.sub(again.sub(sequence_train_need(&self.body, s, width)));
         }
@@ -72,9 +77,9 @@ impl Residual {
         cache: &mut [f32],
     ) -> Result<()> {
         let (s, mut frame) = (pass.sizes(x.len() / width.max(1)), frame.sub());
-        let cache = match s.recompute {
-            true => frame.take(sequence_cache_len(&self.body, s, width))?,
-            false => cache,
+        let cache = match s.keep {
+            Keep::Inputs => frame.take(sequence_cache_len(&self.body, s, width))?,
+            Keep::F32 | Keep::Bf16 => cache,
         };
         sequence_forward_train(&self.body, pass, &mut frame, s, x, width, y, cache)?;
         elementwise::add(&pass.run.exec, y, x, width)
@@ -94,15 +99,15 @@ impl Residual {
         grads: &mut Grads,
     ) -> Result<()> {
         let (s, mut frame) = (pass.sizes(x.len() / width.max(1)), frame.sub());
-        let cache = match s.recompute {
-            true => {
+        let cache = match s.keep {
+            Keep::Inputs => {
                 let cache = frame.take(sequence_cache_len(&self.body, s, width))?;
                 let mut frame = frame.sub();
                 let y = frame.take(x.len())?;
                 sequence_forward_train(&self.body, pass, &mut frame, s, x, width, y, cache)?;
                 cache
             }
-            false => cache,
+            Keep::F32 | Keep::Bf16 => cache,
         };
         let stop = self.stop(s, dx.is_some());
         sequence_backward(&self.body, pass, &mut frame, s, x, width, dy, dx.as_deref_mut(), cache, grads, stop)?;

@@ -4,6 +4,7 @@
 //! same in both passes; between two layers lies the result of the first. A backward pass consumes the cache: the next one
 //! needs another forward pass. Gradients of parameters are added to [`Grads`]; the frozen have none, and cost nothing.
 
+use super::keep::{self, Keep, Kept, kept};
 use super::trained::{Grads, Param, Trained};
 use super::{Layer, RopeRows, Run};
 use crate::error::Result;
@@ -19,8 +20,8 @@ pub struct Pass<'a> {
     pub lens: &'a [u32],
     /// The rotary embeddings of `run`, their sines negated.
     pub back: &'a [RopeRows<'a>],
-    /// Whether residual branches keep only their input, and compute the rest again in the backward pass.
-    pub recompute: bool,
+    /// What is kept for the way back.
+    pub keep: Keep,
     /// Whether products with frozen blocks round what goes in to 8 bits, as inference does; the way back is that of exact ones.
     pub eight: bool,
     /// Random numbers of dropout.
@@ -33,7 +34,7 @@ impl Pass<'_> {
     /// The sizes of this pass over `rows` rows.
     pub fn sizes(&self, rows: usize) -> PassSizes<'_> {
         let longest = self.lens.iter().max().map_or(0, |&len| len as usize);
-        PassSizes { rows, longest, recompute: self.recompute, eight: self.eight, trained: self.trained }
+        PassSizes { rows, longest, keep: self.keep, eight: self.eight, trained: self.trained }
     }
 }
 
@@ -44,28 +45,12 @@ pub struct PassSizes<'a> {
     pub rows: usize,
     /// Rows of the longest sequence.
     pub longest: usize,
-    /// As [`Pass::recompute`].
-    pub recompute: bool,
+    /// As [`Pass::keep`].
+    pub keep: Keep,
     /// As [`Pass::eight`].
     pub eight: bool,
     /// What is trained.
     pub trained: &'a Trained,
-}
-
-/// Elements that a buffer of `len` takes of a cache: whole cache lines.
-pub(super) fn kept(len: usize) -> usize {
-    len.checked_next_multiple_of(16).unwrap_or(usize::MAX)
-}
-
-/// A layer's part of the cache, taken buffer by buffer.
-pub(super) struct Kept<'a>(pub &'a mut [f32]);
-
-impl<'a> Kept<'a> {
-    pub fn take(&mut self, len: usize) -> &'a mut [f32] {
-        let (taken, rest) = std::mem::take(&mut self.0).split_at_mut(kept(len));
-        self.0 = rest;
-        &mut taken[..len]
-    }
 }
 
 impl Layer {
@@ -105,29 +90,45 @@ impl Layer {
     /// f32 elements of the forward cache for rows of `width`.
     pub fn cache_len(&self, s: PassSizes, width: usize) -> usize {
         match self {
+            Layer::Residual(l) => l.cache_len(s, width),
+            _ => s.keep.stored(self.whole_len(s, width)),
+        }
+    }
+
+    /// f32 elements of the cache that the layer itself works with, those of layers inside it apart.
+    fn whole_len(&self, s: PassSizes, width: usize) -> usize {
+        match self {
             Layer::Attention(l) => l.cache_len(s),
             Layer::Ffn(l) => l.cache_len(s.rows),
             Layer::Moe(l) => l.cache_len(s.rows, width),
-            Layer::Residual(l) => l.cache_len(s, width),
             _ => 0,
         }
     }
 
+    /// The same, where it is not the cache that is kept.
+    fn apart_len(&self, s: PassSizes, width: usize) -> usize {
+        if s.keep == Keep::Bf16 { self.whole_len(s, width) } else { 0 }
+    }
+
+    fn apart_need(&self, s: PassSizes, width: usize) -> Need {
+        Need::new().take::<f32>(self.apart_len(s, width))
+    }
+
     /// Bytes that [`Layer::forward_train`] takes from its frame for rows of `width`.
     pub fn train_need(&self, s: PassSizes, width: usize) -> Need {
-        match self {
+        self.apart_need(s, width).sub(match self {
             Layer::Linear(l) => l.train_need(s),
             Layer::Attention(l) => l.train_need(s),
             Layer::Ffn(l) => l.train_need(s),
             Layer::Moe(l) => l.train_need(s, width),
             Layer::Residual(l) => l.train_need(s, width),
             _ => Need::new(),
-        }
+        })
     }
 
     /// Bytes that [`Layer::backward`] takes from its frame for rows of `width`. `dx`: whether the gradient of the input is wanted.
     pub fn backward_need(&self, s: PassSizes, width: usize, dx: bool) -> Need {
-        match self {
+        self.apart_need(s, width).sub(match self {
             Layer::Norm(l) => l.backward_need(s, width, dx),
             Layer::Linear(l) => l.backward_need(s, dx),
             Layer::Attention(l) => l.backward_need(s, dx),
@@ -135,7 +136,7 @@ impl Layer {
             Layer::Moe(l) => l.backward_need(s, width),
             Layer::Residual(l) => l.backward_need(s, width, dx),
             _ => Need::new(),
-        }
+        })
     }
 
     /// Bytes of scratch each thread needs in training.
@@ -160,8 +161,28 @@ impl Layer {
         y: &mut [f32],
         cache: &mut [f32],
     ) -> Result<()> {
+        pass.run.exec.check_cancel()?;
+        let apart = self.apart_len(pass.sizes(x.len().checked_div(width).unwrap_or(0)), width);
+        if apart == 0 {
+            return self.forward_whole(pass, frame, x, width, y, cache);
+        }
+        let mut frame = frame.sub();
+        let whole = frame.take::<f32>(apart)?;
+        self.forward_whole(pass, &mut frame, x, width, y, whole)?;
+        keep::round(&pass.run.exec, whole, cache)
+    }
+
+    /// [`Layer::forward_train`] with a cache of f32.
+    fn forward_whole(
+        &self,
+        pass: &Pass,
+        frame: &mut Frame<'_>,
+        x: &[f32],
+        width: usize,
+        y: &mut [f32],
+        cache: &mut [f32],
+    ) -> Result<()> {
         let run = &pass.run;
-        run.exec.check_cancel()?;
         match self {
             Layer::Embedding(l) => l.forward(run, y),
             Layer::Features(l) => l.forward(run, x, y),
@@ -194,6 +215,16 @@ impl Layer {
     ) -> Result<()> {
         let exec = &pass.run.exec;
         exec.check_cancel()?;
+        let apart = self.apart_len(pass.sizes(x.len().checked_div(width).unwrap_or(0)), width);
+        let mut frame = frame.sub();
+        let whole = frame.take::<f32>(apart)?;
+        let (frame, cache) = match apart {
+            0 => (&mut frame, cache),
+            _ => {
+                keep::widen(exec, cache, whole)?;
+                (&mut frame, whole)
+            }
+        };
         match self {
             Layer::Embedding(l) => l.backward(pass, dy, grads),
             Layer::Features(l) => l.backward(pass, x, dy, dx, grads),

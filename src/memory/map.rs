@@ -102,6 +102,15 @@ impl Map {
         self.origin.is_some()
     }
 
+    /// Gives the memory of a mapped file back to the system, which reads what is asked for again from the file.
+    pub fn release(&self) {
+        #[cfg(unix)]
+        if let (Bytes::Mapped(map), Some(_)) = (&self.bytes, &self.origin) {
+            // SAFETY: the pages are those of a file that nobody writes through this mapping: they come back with the same bytes.
+            let _ = unsafe { map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) }; // a hint
+        }
+    }
+
     /// `FileChanged` if the mapped file was cut, rewritten or replaced since it was opened. A file that was deleted
     /// stays usable, and so do bytes that were copied. Two system calls, no allocation unless it fails.
     pub fn check_unchanged(&self) -> Result<()> {

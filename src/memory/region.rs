@@ -29,6 +29,16 @@ impl Region {
         }
     }
 
+    /// The same, asking for large pages: for memory that is used again and again, and as a whole.
+    pub fn large(bytes: usize) -> Result<Region> {
+        let region = Region::new(bytes)?;
+        #[cfg(target_os = "linux")]
+        if let Some(map) = &region.map {
+            let _ = map.advise(memmap2::Advice::HugePage); // a hint
+        }
+        Ok(region)
+    }
+
     /// All bytes of the region.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         self.map.as_deref_mut().unwrap_or(&mut [])

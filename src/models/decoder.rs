@@ -177,8 +177,9 @@ pub fn moe(b: &mut Builder, h: &Hyper, i: usize, renormalize: bool) -> Result<La
     } else {
         None
     };
+    let router = b.linear(&block(i, "ffn_gate_inp"), count, h.n_embd)?;
     Ok(Layer::Moe(Moe {
-        router: b.linear(&block(i, "ffn_gate_inp"), count, h.n_embd)?,
+        router: Linear { w: router.w.exactly(), ..router },
         count,
         used,
         renormalize,

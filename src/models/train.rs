@@ -3,6 +3,7 @@
 use super::Graph;
 use super::rope::{self, MAX_ROPES};
 use crate::error::{Result, fail};
+use crate::layers::keep::Keep;
 use crate::layers::train::{Pass, PassSizes, sequence_backward_need, sequence_cache_len, sequence_train_need};
 use crate::layers::trained::Trained;
 use crate::layers::{Dropout, Layer, Params, Run};
@@ -25,8 +26,8 @@ pub struct Batch<'a> {
 /// How a training pass is run.
 #[derive(Clone, Copy)]
 pub struct Mode {
-    /// Whether residual branches are computed again in the backward pass rather than kept.
-    pub recompute: bool,
+    /// What is kept for the way back.
+    pub keep: Keep,
     /// Whether products with frozen blocks round what goes in to 8 bits, as inference does.
     pub eight: bool,
     /// Random numbers of dropout.
@@ -116,8 +117,8 @@ impl Graph {
             cache: &mut [],
         };
         let back = &back[..self.ropes.len()];
-        let Mode { recompute, eight, noise } = mode;
-        let pass = Pass { run, lens: batch.lens, back, recompute, eight, noise, trained };
+        let Mode { keep, eight, noise } = mode;
+        let pass = Pass { run, lens: batch.lens, back, keep, eight, noise, trained };
         f(&pass, &mut frame)
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Queries `[rows][heads][head_dim]` meet the keys and values `[rows][kv heads][head_dim]` of their own sequence. A strip of `TILE`
 //! queries of one head sees all its keys at once; the strip is all that is ever stored of the scores, and the backward pass
-//! computes it again, to the same bits. Threads take sequences and heads of keys, each as a whole and in a fixed order.
+//! computes it again, to the same bits. A thread takes a sequence's head of keys as a whole, in a fixed order inside.
 
 use super::Exec;
 use super::attend::AttendParams;
@@ -79,23 +79,15 @@ impl Job<'_> {
         self.shape.lens.iter().max().map_or(0, |&len| len as usize)
     }
 
-    /// Calls `f` with each item of this thread: of the cost, which grows with the square of a sequence's length, a thread
-    /// has the items that begin in its part.
-    fn each(&self, thread: usize, threads: usize, mut f: impl FnMut(Item)) {
-        let cost = |len: u32| u128::from(len) * u128::from(len);
-        let total = self.shape.lens.iter().map(|&len| cost(len)).sum::<u128>() * self.shape.n_kv as u128;
-        let (mut before, mut first) = (0, 0);
-        for &len in self.shape.lens {
-            for head in 0..self.shape.n_kv {
-                // The middle of the item.
-                let owner = (2 * before + cost(len)) * threads as u128 / (2 * total).max(1);
-                if len > 0 && owner == thread as u128 {
-                    f(Item { rows: first..first + len as usize, head });
-                }
-                before += cost(len);
-            }
-            first += len as usize;
-        }
+    fn items(&self) -> usize {
+        self.shape.lens.len() * self.shape.n_kv
+    }
+
+    /// Item number `i`: sequence by sequence, head by head.
+    fn item(&self, i: usize) -> Item {
+        let (seq, head) = (i / self.shape.n_kv, i % self.shape.n_kv);
+        let first = self.shape.lens[..seq].iter().map(|&len| len as usize).sum();
+        Item { rows: first..first + self.shape.lens[seq] as usize, head }
     }
 
     /// The strips of an item, head by head: calls `f` with the head, its queries' rows and the rows of the keys they see.
@@ -148,16 +140,24 @@ impl Job<'_> {
         k.gemm(q, at.t(), false, &mut TileMut::new(scores, rows.len(), keys.len()), space.gemm);
         for (i, (row, scores)) in rows.clone().zip(scores.chunks_exact_mut(keys.len())).enumerate() {
             let seen = self.seen_of(item, row, keys);
+            let whole = self.whole(&seen, keys);
             scores[..seen.start].fill(0.0);
-            scores[seen.end..].fill(0.0);
-            let scores = &mut scores[seen.clone()];
-            k.scale(scores, self.p.scale);
+            scores[whole.end..].fill(0.0);
+            k.scale(&mut scores[whole.clone()], self.p.scale);
             if self.p.softcap > 0.0 {
-                space.raw[i * keys.len()..][seen].copy_from_slice(scores);
+                let scores = &mut scores[seen.clone()];
+                space.raw[i * keys.len()..][seen.clone()].copy_from_slice(scores);
                 k.softcap(scores, self.p.softcap);
             }
-            k.softmax(scores);
+            scores[seen.end..whole.end].fill(f32::NEG_INFINITY);
+            k.softmax(&mut scores[whole]);
         }
+    }
+
+    /// The keys that a row sees in whole sixteens, as far as there are keys: with what gives a probability of 0 behind them the bits are the
+    /// same, and kernels need not look at a rest.
+    fn whole(&self, seen: &Range<usize>, keys: &Range<usize>) -> Range<usize> {
+        seen.start..(seen.start + seen.len().next_multiple_of(16)).min(keys.len())
     }
 
     /// The keys that a row sees, counted in those of its strip.
@@ -195,17 +195,16 @@ pub fn attend_rows(
         fail!(Shape, "attention of {} elements into {}", q.len(), out.len());
     }
     let out = TileMut::new(out, rows, width);
-    exec.pool.run(&|thread| {
-        // SAFETY: this is thread `thread` of the job, and it asks once.
+    exec.pool.share(job.items(), |thread, i| {
+        let item = job.item(i);
+        // SAFETY: a thread has one item at a time.
         let mut space = unsafe { job.space(exec, thread) };
-        job.each(thread, exec.pool.len(), |item| {
-            job.strips(&item, |head, rows, keys| {
-                job.probabilities(exec.kernels, &item, head, &rows, &keys, &mut space);
-                let p = Mat::new(space.scores, rows.len(), keys.len(), keys.len());
-                // SAFETY: an item, and so its queries' heads, is one thread's.
-                let mut out = unsafe { out.part_shared(rows, job.columns(head)) };
-                exec.kernels.gemm(p, job.keys(v, item.head, &keys), false, &mut out, space.gemm);
-            });
+        job.strips(&item, |head, rows, keys| {
+            job.probabilities(exec.kernels, &item, head, &rows, &keys, &mut space);
+            let p = Mat::new(space.scores, rows.len(), keys.len(), keys.len());
+            // SAFETY: an item, and so its queries' heads, is one thread's.
+            let mut out = unsafe { out.part_shared(rows, job.columns(head)) };
+            exec.kernels.gemm(p, job.keys(v, item.head, &keys), false, &mut out, space.gemm);
         });
     })
 }
@@ -228,48 +227,46 @@ pub fn attend_rows_backward(
     }
     let (dq, dk, dv) =
         (TileMut::new(dq, rows, width), TileMut::new(dk, rows, kv_width), TileMut::new(dv, rows, kv_width));
-    exec.pool.run(&|thread| {
-        let kernels = exec.kernels;
-        // SAFETY: this is thread `thread` of the job, and it asks once.
+    exec.pool.share(job.items(), |thread, i| {
+        let (kernels, item) = (exec.kernels, job.item(i));
+        // SAFETY: a thread has one item at a time.
         let mut space = unsafe { job.space(exec, thread) };
-        job.each(thread, exec.pool.len(), |item| {
-            // SAFETY (of all windows below): an item, and so its rows of its heads, is one thread's; a window ends with its use.
-            let own = |whole: &TileMut, rows: &Range<usize>, head: usize| {
-                // SAFETY: as above.
-                let mut part = unsafe { whole.part_shared(rows.clone(), job.columns(head)) };
-                (0..rows.len()).for_each(|i| part.row_mut(i).fill(0.0));
-            };
-            own(&dk, &item.rows, item.head);
-            own(&dv, &item.rows, item.head);
-            job.strips(&item, |head, rows, keys| {
-                job.probabilities(kernels, &item, head, &rows, &keys, &mut space);
-                let (n, m) = (rows.len(), keys.len());
-                let (d_out, values) = (job.queries(d_out, head, &rows), job.keys(v, item.head, &keys));
-                kernels.gemm(d_out, values.t(), false, &mut TileMut::new(&mut space.grads[..n * m], n, m), space.gemm);
-                let p = Mat::new(space.scores, n, m, m);
-                // SAFETY: as above.
-                let mut dv = unsafe { dv.part_shared(keys.clone(), job.columns(item.head)) };
-                kernels.gemm(p.t(), d_out, true, &mut dv, space.gemm);
-                for (i, row) in rows.clone().enumerate() {
-                    let seen = job.seen_of(&item, row, &keys);
-                    let grads = &mut space.grads[i * m..][..m];
-                    grads[..seen.start].fill(0.0);
-                    grads[seen.end..].fill(0.0);
-                    let grads = &mut grads[seen.clone()];
-                    kernels.softmax_backward(grads, &space.scores[i * m..][seen.clone()]);
-                    if job.p.softcap > 0.0 {
-                        kernels.softcap_backward(grads, job.p.softcap, &space.raw[i * m..][seen]);
-                    }
-                    kernels.scale(grads, job.p.scale);
+        // SAFETY (of all windows below): an item, and so its rows of its heads, is one thread's; a window ends with its use.
+        let own = |whole: &TileMut, rows: &Range<usize>, head: usize| {
+            // SAFETY: as above.
+            let mut part = unsafe { whole.part_shared(rows.clone(), job.columns(head)) };
+            (0..rows.len()).for_each(|i| part.row_mut(i).fill(0.0));
+        };
+        own(&dk, &item.rows, item.head);
+        own(&dv, &item.rows, item.head);
+        job.strips(&item, |head, rows, keys| {
+            job.probabilities(kernels, &item, head, &rows, &keys, &mut space);
+            let (n, m) = (rows.len(), keys.len());
+            let (d_out, values) = (job.queries(d_out, head, &rows), job.keys(v, item.head, &keys));
+            kernels.gemm(d_out, values.t(), false, &mut TileMut::new(&mut space.grads[..n * m], n, m), space.gemm);
+            let p = Mat::new(space.scores, n, m, m);
+            // SAFETY: as above.
+            let mut dv = unsafe { dv.part_shared(keys.clone(), job.columns(item.head)) };
+            kernels.gemm(p.t(), d_out, true, &mut dv, space.gemm);
+            for (i, row) in rows.clone().enumerate() {
+                let seen = job.seen_of(&item, row, &keys);
+                let whole = job.whole(&seen, &keys);
+                let grads = &mut space.grads[i * m..][..m];
+                grads[..seen.start].fill(0.0);
+                grads[seen.end..].fill(0.0);
+                kernels.softmax_backward(&mut grads[whole.clone()], &space.scores[i * m..][whole.clone()]);
+                if job.p.softcap > 0.0 {
+                    kernels.softcap_backward(&mut grads[seen.clone()], job.p.softcap, &space.raw[i * m..][seen]);
                 }
-                let ds = Mat::new(space.grads, n, m, m);
-                // SAFETY: as above.
-                let mut dq = unsafe { dq.part_shared(rows.clone(), job.columns(head)) };
-                kernels.gemm(ds, job.keys(k, item.head, &keys), false, &mut dq, space.gemm);
-                // SAFETY: as above.
-                let mut dk = unsafe { dk.part_shared(keys, job.columns(item.head)) };
-                kernels.gemm(ds.t(), job.queries(q, head, &rows), true, &mut dk, space.gemm);
-            });
+                kernels.scale(&mut grads[whole], job.p.scale);
+            }
+            let ds = Mat::new(space.grads, n, m, m);
+            // SAFETY: as above.
+            let mut dq = unsafe { dq.part_shared(rows.clone(), job.columns(head)) };
+            kernels.gemm(ds, job.keys(k, item.head, &keys), false, &mut dq, space.gemm);
+            // SAFETY: as above.
+            let mut dk = unsafe { dk.part_shared(keys, job.columns(item.head)) };
+            kernels.gemm(ds.t(), job.queries(q, head, &rows), true, &mut dk, space.gemm);
         });
     })
 }

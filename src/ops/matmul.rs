@@ -26,6 +26,15 @@ pub struct Matrix<'a> {
     pub cols: usize,
     /// `rows` rows of `ty.row_bytes(cols)` bytes.
     pub bytes: &'a [u8],
+    /// As [`Weight::exactly`](crate::layers::Weight::exactly).
+    pub exact: bool,
+}
+
+impl Matrix<'_> {
+    /// How the factors of its products are rounded.
+    pub(super) fn products(&self, exec: &Exec) -> Products {
+        if self.exact { Products::F32 } else { exec.kernels.products() }
+    }
 }
 
 /// One product: y = x w^T (+ bias).
@@ -117,7 +126,7 @@ pub fn matmul<const N: usize>(exec: &Exec, input: &Input, products: [Product<'_>
             let mut y = unsafe { y.cols_shared(range.clone()) };
             match &input.q8 {
                 Some(q8) if w.ty.is_quantized() => exec.kernels.matmul_q8(w.ty, bytes, q8, &mut y, panel),
-                _ if w.ty == Type::BF16 && exec.kernels.products() == Products::Bf16 => {
+                _ if w.ty == Type::BF16 && w.products(exec) == Products::Bf16 => {
                     exec.kernels.matmul_bf16(w.ty, bytes, input.x, w.cols, &mut y);
                 }
                 _ => exec.kernels.matmul_f32(w.ty, bytes, input.x, w.cols, &mut y),

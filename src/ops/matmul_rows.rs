@@ -59,7 +59,7 @@ pub fn matmul_rows(exec: &Exec, x: &[f32], w: &Matrix, bias: Option<&[f32]>, y: 
         y.chunks_exact_mut(w.rows.max(1)).for_each(|y| y.copy_from_slice(bias));
     }
     if w.ty == Type::F32 {
-        return gemm(exec, x, Mat::new(w.f32s()?, w.rows, w.cols, w.cols).t(), bias.is_some(), y);
+        return gemm(exec, w.products(exec), x, Mat::new(w.f32s()?, w.rows, w.cols, w.cols).t(), bias.is_some(), y);
     }
     let y = TileMut::new(y, rows, w.rows);
     exec.pool.run(&|thread| {
@@ -73,7 +73,15 @@ pub fn matmul_rows(exec: &Exec, x: &[f32], w: &Matrix, bias: Option<&[f32]>, y: 
             for at in (0..w.cols).step_by(PANEL.1) {
                 let depth = at..w.cols.min(at + PANEL.1);
                 let panel = w.unpack(exec, out.clone(), depth.clone(), panel);
-                part_of(exec, x.part(0..rows, depth), panel.t(), at > 0 || bias.is_some(), &mut y, scratch);
+                part_of(
+                    exec,
+                    w.products(exec),
+                    x.part(0..rows, depth),
+                    panel.t(),
+                    at > 0 || bias.is_some(),
+                    &mut y,
+                    scratch,
+                );
             }
         }
     })
@@ -87,7 +95,7 @@ pub fn matmul_backward(exec: &Exec, dy: &[f32], w: &Matrix, accumulate: bool, dx
     }
     let dy = Mat::new(dy, rows, w.rows, w.rows);
     if w.ty == Type::F32 {
-        return gemm(exec, dy, Mat::new(w.f32s()?, w.rows, w.cols, w.cols), accumulate, dx);
+        return gemm(exec, w.products(exec), dy, Mat::new(w.f32s()?, w.rows, w.cols, w.cols), accumulate, dx);
     }
     // Threads share columns where there are blocks enough, else rows.
     let (unit, threads) = (w.ty.block_len().max(32), exec.pool.len());
@@ -105,17 +113,26 @@ pub fn matmul_backward(exec: &Exec, dy: &[f32], w: &Matrix, accumulate: bool, dx
             for from in (0..w.rows).step_by(PANEL.0) {
                 let depth = from..w.rows.min(from + PANEL.0);
                 let panel = w.unpack(exec, depth.clone(), cols.clone(), panel);
-                part_of(exec, dy.part(rows.clone(), depth), panel, accumulate || from > 0, &mut dx, scratch);
+                part_of(
+                    exec,
+                    w.products(exec),
+                    dy.part(rows.clone(), depth),
+                    panel,
+                    accumulate || from > 0,
+                    &mut dx,
+                    scratch,
+                );
             }
         }
     })
 }
 
-/// Of y = x w^T: dw += dy^T x, `[rows][out]` and `[rows][cols]` to `[out][cols]`.
-pub fn matmul_backward_weight(exec: &Exec, x: &[f32], cols: usize, dy: &[f32], dw: &mut [f32]) -> Result<()> {
-    let (rows, out) = (x.len() / cols.max(1), dw.len() / cols.max(1));
+/// Of y = x w^T: dw += dy^T x, `[rows][w.rows]` and `[rows][w.cols]` to `[w.rows][w.cols]`.
+pub fn matmul_backward_weight(exec: &Exec, x: &[f32], w: &Matrix, dy: &[f32], dw: &mut [f32]) -> Result<()> {
+    let (out, cols) = (w.rows, w.cols);
+    let rows = x.len() / cols.max(1);
     if dy.len() != rows * out || dw.len() != out * cols {
         fail!(Shape, "gradients of {} elements over {rows} rows for weights [{out}][{cols}]", dy.len());
     }
-    gemm(exec, Mat::new(dy, rows, out, out).t(), Mat::new(x, rows, cols, cols), true, dw)
+    gemm(exec, w.products(exec), Mat::new(dy, rows, out, out).t(), Mat::new(x, rows, cols, cols), true, dw)
 }

@@ -235,7 +235,7 @@ pub fn matmul<'a>(
         y.apart(view, names)?;
     }
     let bias = bias.map(|bias| vector(bias, out, "bias")).transpose()?;
-    let w = Matrix { ty: w.ty(), rows: out, cols, bytes: w.bytes("w")? };
+    let w = Matrix { ty: w.ty(), rows: out, cols, bytes: w.bytes("w")?, exact: false };
     // SAFETY: nothing else that is read here shares its memory.
     let y = unsafe { y.f32s("y") }?;
     let x = Input::new(exec, frame, x.f32s("x")?, cols, w.ty.is_quantized())?;

@@ -178,17 +178,38 @@ impl Pool {
         finish(panicked.or(there))
     }
 
-    /// Calls `f` with the part of `0..items` that belongs to each thread; parts are contiguous, in order
-    /// of the threads, and begin at multiples of `unit`.
+    /// Calls `f` with parts of `0..items` that cover it: contiguous, and beginning at multiples of `unit`. A thread has several
+    /// of them, as [`Pool::share`] says.
     pub fn split(&self, items: usize, unit: usize, f: impl Fn(Range<usize>) + Sync) -> Result<()> {
-        let threads = self.len();
+        /// Parts of a thread: what a thread that is held up leaves to others is a part of one.
+        const PARTS: usize = 4;
         if items <= unit {
             return finish(caught(|| f(0..items)));
         }
-        self.run(&|i| {
-            let part = part(items, unit, i, threads);
-            if !part.is_empty() {
-                f(part);
+        let parts = items.div_ceil(unit).min(PARTS * self.len());
+        self.share(parts, |_, i| f(part(items, unit, i, parts)))
+    }
+
+    /// Calls `f(thread, piece)` once for each of the `pieces`. Each thread begins with a share of them that is the same every time,
+    /// in order; one that is done goes on with what others have not begun, so that a core that has less time gets less to do.
+    pub fn share(&self, pieces: usize, f: impl Fn(usize, usize) + Sync) -> Result<()> {
+        /// More threads than that share shares.
+        const SHARES: usize = 16;
+        if pieces <= 1 || self.is_empty() {
+            return finish(caught(|| (0..pieces).for_each(|i| f(0, i))));
+        }
+        let shares = self.len().min(SHARES);
+        let of = |share| part(pieces, 1, share, shares);
+        let next: [_; SHARES] = std::array::from_fn(|i| Apart(AtomicUsize::new(of(i.min(shares - 1)).start)));
+        self.run(&|thread| {
+            for share in (0..shares).map(|i| (thread + i) % shares) {
+                loop {
+                    let piece = next[share].0.fetch_add(1, Ordering::Relaxed);
+                    if piece >= of(share).end {
+                        break;
+                    }
+                    f(thread, piece);
+                }
             }
         })
     }
@@ -318,6 +339,16 @@ impl<'a, T> Shards<'a, T> {
         // SAFETY: inside the borrowed slice; exclusive by the caller's promise.
         unsafe { std::slice::from_raw_parts_mut(self.ptr.add(range.start), range.len()) }
     }
+
+    /// The elements `range`, for several threads to read. Panics when out of range.
+    ///
+    /// # Safety
+    /// No element of a [`Shards::part`] may be among them while both are alive.
+    pub unsafe fn shared(&self, range: Range<usize>) -> &[T] {
+        assert!(range.start <= range.end && range.end <= self.len);
+        // SAFETY: inside the borrowed slice; not written by the caller's promise.
+        unsafe { std::slice::from_raw_parts(self.ptr.add(range.start), range.len()) }
+    }
 }
 
 #[cfg(test)]
@@ -336,6 +367,29 @@ mod tests {
                 })
                 .unwrap();
                 assert_eq!(hits.into_inner(), (0..threads).map(|i| 1 << (8 * i)).sum::<usize>());
+            }
+        }
+    }
+
+    #[test]
+    fn pieces_are_shared_out_once() {
+        for threads in [1, 2, 3, 7, 20] {
+            let pool = Pool::new(threads).unwrap();
+            for pieces in [0, 1, 2, 5, 64, 333] {
+                let hits: Vec<AtomicUsize> = (0..pieces).map(|_| AtomicUsize::new(0)).collect();
+                pool.share(pieces, |thread, piece| {
+                    assert!(thread < threads);
+                    hits[piece].fetch_add(1, Ordering::Relaxed);
+                })
+                .unwrap();
+                assert!(hits.iter().all(|n| n.load(Ordering::Relaxed) == 1), "{pieces} on {threads}");
+                let seen = AtomicUsize::new(0);
+                pool.split(pieces, 3, |part| {
+                    assert!(part.start.is_multiple_of(3));
+                    seen.fetch_add(part.len(), Ordering::Relaxed);
+                })
+                .unwrap();
+                assert_eq!(seen.into_inner(), pieces);
             }
         }
     }

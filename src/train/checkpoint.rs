@@ -8,6 +8,7 @@ use super::data::Position;
 use super::schedule::PlateauState;
 use super::trainer::Trainer;
 use crate::error::{Code, Error, Result, fail};
+use crate::layers::keep::Keep;
 use crate::memory::map::Map;
 use crate::memory::save::SaveFile;
 use serde_json::{Value, json};
@@ -88,6 +89,9 @@ pub fn load(path: &Path, trainer: &mut Trainer) -> Result<State> {
         ("model", "is of another model, or trains other parts of it"),
         ("method", "is of another optimizer"),
         ("products", "rounds the factors of products otherwise"),
+        ("rounded", "keeps what the way back needs otherwise, in f32 or bf16"),
+        ("eight", "rounds what goes into frozen products otherwise"),
+        ("adapter", "trains another adapter"),
         ("values", "has other values"),
         ("state", "has another optimizer's state"),
     ] {
@@ -129,6 +133,9 @@ fn header(trainer: &Trainer, state: &State) -> Value {
     }
     let method = format!("{:?}", optimizer.method());
     let method = method.split(['(', '{', ' ']).next().unwrap_or_default();
+    // Keys that were not always there are null where nothing is asked for.
+    let adapter = trainer.params().adapter.as_ref().map(|adapter| format!("{adapter:?}"));
+    let eight = trainer.params().eight.then_some(true);
     // Numbers that may be infinite, and must come back to the bit, as bits.
     let plateau = state.plateau.map(|p| [p.factor.to_bits(), p.best.to_bits(), p.waited.into()]);
     let best = state.best.map(|(loss, waited)| [loss.to_bits(), waited.into()]);
@@ -140,6 +147,9 @@ fn header(trainer: &Trainer, state: &State) -> Value {
         "state": optimizer.state().len(),
         "isa": trainer.model().runtime.kernels.isa().name(),
         "products": format!("{:?}", trainer.model().runtime.kernels.products()),
+        "rounded": trainer.params.keep == Keep::Bf16,
+        "eight": eight,
+        "adapter": adapter,
         "step": state.step,
         "position": [state.position.epoch, state.position.unit, state.position.offset],
         "data": state.data,

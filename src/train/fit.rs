@@ -5,6 +5,7 @@ use super::layout;
 use super::trainer::TrainerParams;
 use crate::error::{Result, fail};
 use crate::gguf::Gguf;
+use crate::layers::keep::Keep;
 use crate::layers::trained::Param;
 use crate::memory::Plan;
 use crate::models::Graph;
@@ -57,12 +58,12 @@ impl Task<'_> {
         }
         let fits = |f: &Fitted| params.budget == 0 || f.plan.total_without_mapped() <= params.budget;
         let mut least: Option<Fitted> = None;
-        for recompute in [false, true].into_iter().filter(|again| *again || !params.recompute) {
+        for keep in [params.keep, Keep::Inputs].into_iter().skip(usize::from(params.keep == Keep::Inputs)) {
             let mut micro = self.batch;
             loop {
                 for slice in SLICES.into_iter().filter(|slice| params.slice == 0 || *slice == 0) {
                     let slice = if params.slice == 0 { slice } else { params.slice };
-                    let found = self.with(&TrainerParams { recompute, slice, ..params.clone() }, micro, wanted)?;
+                    let found = self.with(&TrainerParams { keep, slice, ..params.clone() }, micro, wanted)?;
                     if fits(&found) {
                         return Ok(found);
                     }

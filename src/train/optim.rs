@@ -63,7 +63,7 @@ impl Optimizer {
         taken.resize(count, 0);
         let mut own = try_vec(groups.len(), "groups of tensors")?;
         own.extend_from_slice(groups);
-        let state = Region::new(Optimizer::need(&method, &slots).peak())?;
+        let state = Region::large(Optimizer::need(&method, &slots).peak())?;
         Ok(Optimizer { method, groups: own, slots, taken, steps: try_vec(count, "steps of tensors")?, state })
     }
 

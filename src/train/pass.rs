@@ -6,7 +6,7 @@
 use super::compare::Compared;
 use super::examples::Examples;
 use super::layout::name_of;
-use super::loss::{self, CrossEntropy, Logits, Targets, Total};
+use super::loss::{self, CrossEntropy, IGNORED, Logits, Targets, Total};
 use super::trainer::{Objective, Trainer, exec, floats};
 use crate::engine::Model;
 use crate::error::{Result, fail};
@@ -141,13 +141,11 @@ impl Trainer {
             false => Params::with(&model.store, Values::with_lengths(trained, values, lengths)?),
         };
         let mut grads = Grads::new(trained, floats(grads, trained.len()))?;
-        let sizes =
-            |rows, longest| PassSizes { rows, longest, recompute: params.recompute, eight: params.eight, trained };
+        let sizes = |rows, longest| PassSizes { rows, longest, keep: params.keep, eight: params.eight, trained };
         let longest = examples.lens.iter().max().map_or(0, |&len| len as usize);
         let whole = sizes(rows, longest);
         let cache = floats(cache, graph.train_cache_len(whole, end));
-        let mode =
-            Mode { recompute: params.recompute, eight: params.eight, noise: Noise { seed: params.seed, pass: number } };
+        let mode = Mode { keep: params.keep, eight: params.eight, noise: Noise { seed: params.seed, pass: number } };
         let batch = Batch { tokens: examples.tokens, places: examples.places, lens: examples.lens };
         let ((body, head), x, in_width) = (graph.layers.split_at(end), examples.x, graph.in_width);
         work.with_frame(|frame| {
@@ -157,16 +155,21 @@ impl Trainer {
             let logits = frame.take::<f32>(slice * out)?;
             let apart = frame.take::<f32>(slice * params.objective.gradient_width(out))?;
             let head_cache = frame.take::<f32>(layout.head)?;
+            let targets = frame.take::<i32>(rows)?;
             graph.with_pass(exec, parameters, trained, batch, mode, frame, |pass, frame| {
                 if !matches!(task, Task::Backward(..)) {
                     sequence_forward_train(body, pass, frame, whole, x, in_width, mid, cache)?;
                 }
+                // Rows without a target have a loss of nothing: they stay out of the head. A teacher's rows and pairs keep their places.
+                let classes = matches!(params.objective, Objective::Classes { .. }) && !examples.targets.is_empty();
+                let judged = matches!(task, Task::Judge | Task::Learn(_)) && classes;
+                let counted = if judged { gather(examples.targets, width, mid, targets) } else { rows };
                 let mut total = Total::default();
                 // Pairs are known when all rows are: their gradients take a second round.
                 let rounds = if matches!(task, Task::Compare(_, Some(_))) { 2 } else { 1 };
-                let slices = (0..rounds).flat_map(|round| (0..rows).step_by(slice).map(move |at| (round, at)));
+                let slices = (0..rounds).flat_map(|round| (0..counted).step_by(slice).map(move |at| (round, at)));
                 for (round, at) in slices {
-                    let part = at..rows.min(at + slice);
+                    let part = at..counted.min(at + slice);
                     let s = sizes(part.len(), longest.min(part.len()));
                     let (inner, outer) = (part.start * width..part.end * width, part.start * out..part.end * out);
                     let logits = &mut logits[..part.len() * out];
@@ -181,12 +184,13 @@ impl Trainer {
                         Task::Judge | Task::Learn(_) => {
                             let weight = if let Task::Learn(weight) = task { Some(weight) } else { None };
                             let before = total.loss;
-                            let slice = Slice { objective: &params.objective, examples, first: at, out };
+                            let slice = Slice { objective: &params.objective, examples, targets, first: at, out };
                             let dy = slice.loss(&pass.run.exec, frame, (logits, apart), weight, &mut total)?;
                             if !total.loss.is_finite() {
                                 let found = origin(model, (trained, values), (whole, cache), mid);
                                 let (last, loss) = (part.end - 1, total.loss - before);
-                                let rows = || format!("the loss of rows {at} to {last} is {loss}");
+                                let rows =
+                                    || format!("the loss of rows {at} to {last} of {counted} that count is {loss}");
                                 return Ok(Passed::Faulty(found.unwrap_or_else(rows)));
                             }
                             dy
@@ -221,6 +225,9 @@ impl Trainer {
                     }
                 }
                 if let Some(stop) = task.stop(layout.stop).filter(|stop| *stop < end) {
+                    if counted < rows {
+                        scatter(examples.targets, width, counted, dmid);
+                    }
                     sequence_backward(body, pass, frame, whole, x, in_width, dmid, None, cache, &mut grads, stop)?;
                 }
                 Ok(Passed::Total(total))
@@ -293,10 +300,35 @@ fn check_results(given: usize, rows: usize, out: usize) -> Result<()> {
     Ok(())
 }
 
+/// Moves the rows of `x` and the targets that count to the front, in their order; how many they are.
+fn gather(targets: &[i32], width: usize, x: &mut [f32], to: &mut [i32]) -> usize {
+    let mut n = 0;
+    for (row, &target) in targets.iter().enumerate().filter(|(_, target)| **target != IGNORED) {
+        x.copy_within(row * width..(row + 1) * width, n * width);
+        to[n] = target;
+        n += 1;
+    }
+    n
+}
+
+/// The way back for gradients: zeros where nothing counts.
+fn scatter(targets: &[i32], width: usize, mut n: usize, d: &mut [f32]) {
+    for (row, &target) in targets.iter().enumerate().rev() {
+        if target == IGNORED {
+            d[row * width..(row + 1) * width].fill(0.0);
+        } else {
+            n -= 1;
+            d.copy_within(n * width..(n + 1) * width, row * width);
+        }
+    }
+}
+
 /// Rows whose logits are there.
 struct Slice<'a> {
     objective: &'a Objective,
     examples: &'a Examples<'a>,
+    /// Classes of the rows that count.
+    targets: &'a [i32],
     /// The first of the rows.
     first: usize,
     out: usize,
@@ -314,7 +346,7 @@ impl Slice<'_> {
     ) -> Result<&'b [f32]> {
         let rows = self.first..self.first + logits.len() / self.out.max(1);
         if let Some(entropy) = entropy(self.objective, self.out) {
-            let targets = Targets::Classes(&self.examples.targets[rows]);
+            let targets = Targets::Classes(&self.targets[rows]);
             let to = if weight.is_some() { Logits::InPlace(&mut *logits) } else { Logits::Read(logits) };
             entropy.rows(exec, frame, to, targets, weight.map_or(1.0, |w| 1.0 / w), total)?;
             return Ok(logits);

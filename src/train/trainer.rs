@@ -14,6 +14,7 @@ use crate::adapter::Adapter;
 use crate::engine::Model;
 use crate::engine::adapter as engine;
 use crate::error::{Result, fail, try_vec};
+use crate::layers::keep::Keep;
 use crate::layers::trained::{Param, Snapshot, Trained};
 use crate::memory::{Need, Plan, Region};
 use crate::ops::Exec;
@@ -84,8 +85,8 @@ pub struct TrainerParams {
     pub passes: usize,
     /// Rows whose logits are there at once; 0: as many as take 32 MB.
     pub slice: usize,
-    /// Whether residual branches are computed again in the backward pass rather than kept.
-    pub recompute: bool,
+    /// What of a forward pass is kept for the way back.
+    pub keep: Keep,
     /// What is to be made small.
     pub objective: Objective,
     /// How weights follow their gradients.
@@ -110,7 +111,7 @@ impl Default for TrainerParams {
             longest: 1024,
             passes: 1,
             slice: 0,
-            recompute: false,
+            keep: Keep::F32,
             objective: Objective::default(),
             method: Method::AdamW(super::optim::Betas::default()),
             groups: Group::pair(0.01),
@@ -167,8 +168,12 @@ impl Trainer {
             plan.check(params.budget)?;
         }
         let block = Need::new().take::<f32>(trained.len()).peak();
-        let mut values = Region::new(block)?;
+        let mut values = Region::large(block)?;
         trained.load(store, &model.runtime.kernels, floats(&mut values, trained.len()))?;
+        // What was copied is read here no more: it need not stay in memory twice.
+        if let Some(gguf) = &model.gguf {
+            gguf.release();
+        }
         let mut lengths = try_vec(trained.sites().rows(), "lengths of rows")?;
         lengths.resize(trained.sites().rows(), 0.0);
         Ok(Trainer {
@@ -178,10 +183,10 @@ impl Trainer {
             lengths,
             measured: false,
             plain: false,
-            grads: Region::new(block)?,
-            cache: Region::new(Need::new().take::<f32>(layout.cache).peak())?,
-            work: Region::new(layout.work.peak())?,
-            scratch: Region::new(layout.scratch.saturating_mul(model.runtime.pool.len()))?,
+            grads: Region::large(block)?,
+            cache: Region::large(Need::new().take::<f32>(layout.cache).peak())?,
+            work: Region::large(layout.work.peak())?,
+            scratch: Region::large(layout.scratch.saturating_mul(model.runtime.pool.len()))?,
             trained: Arc::new(trained),
             params: params.clone(),
             layout,

@@ -1439,6 +1439,113 @@ static int32_t nothing(const char *name, size_t len, void *user) {
     return 0;
 }
 
+static void test_adapter(void) {
+    char file[1024], notes[1024];
+    size_t len;
+    q_context_params cp;
+    q_trainer_params p;
+    q_context *c = NULL, *small = NULL, *theirs = NULL;
+    q_trainer *trainer = NULL;
+    q_adapter *a = NULL, *b = NULL;
+    q_adapter_info info;
+    q_model *other = NULL;
+    FILE *f;
+    snprintf(file, sizeof file, "%s/misuse-adapter.gguf", folder);
+    len = strlen(file);
+    OK(q_context_params_init(&cp, sizeof cp));
+    cp.n_ctx = 8;
+    OK(q_context_create(model, &cp, &small));
+    cp.adapters = 1;
+    cp.adapter_rank = 4;
+    OK(q_context_create(model, &cp, &c));
+    OK(q_trainer_params_init(&p, sizeof p));
+    p.max_rows = 8;
+    p.adapter_rank = 4;
+    p.adapter_kind = 3;
+    NO(q_trainer_create(c, &p, &trainer));
+    p.adapter_kind = Q_ADAPTER_DORA;
+    p.adapter_targets = "q,nose";
+    NO(q_trainer_create(c, &p, &trainer));
+    p.adapter_targets = "\xff";
+    NO(q_trainer_create(c, &p, &trainer));
+    p.adapter_targets = "experts";
+    NO(q_trainer_create(c, &p, &trainer));
+    p.adapter_targets = "q, v";
+    p.adapter_alpha = NAN;
+    NO(q_trainer_create(c, &p, &trainer));
+    p.adapter_alpha = 0;
+    p.adapter_dropout = 1;
+    NO(q_trainer_create(c, &p, &trainer));
+    p.adapter_dropout = 0.1f;
+    p.eight_bit = 2;
+    NO(q_trainer_create(c, &p, &trainer));
+    p.eight_bit = 1;
+    p.reserved = 1;
+    IS(Q_ERR_ABI, q_trainer_create(c, &p, &trainer));
+    p.reserved = 0;
+    OK(q_trainer_create(small, &p, &trainer));
+    IS(Q_ERR_STATE, q_trainer_publish(trainer, small)); /* made for no rank */
+    q_trainer_free(trainer);
+    trainer = NULL;
+    OK(q_trainer_create(c, &p, &trainer));
+    OK(q_trainer_publish(trainer, c));
+    NO(q_trainer_export_adapter(NULL, file, len));
+    NO(q_trainer_export_adapter(trainer, NULL, len));
+    IS(Q_ERR_IO, q_trainer_export_adapter(trainer, "/no/such/folder/x", 17));
+    OK(q_trainer_export_adapter(trainer, file, len));
+    q_trainer_free(trainer);
+
+    NO(q_adapter_load(NULL, file, len, 0, &a));
+    NO(q_adapter_load(model, NULL, len, 0, &a));
+    NO(q_adapter_load(model, file, len, 0, NULL));
+    NO(q_adapter_load(model, file, len, 2, &a));
+    NO(q_adapter_load((q_model *)c, file, len, 0, &a));
+    IS(Q_ERR_NOT_FOUND, q_adapter_load(model, file, len - 1, 0, &a));
+    IS(Q_ERR_FORMAT, q_adapter_load(model, path, strlen(path), 0, &a)); /* a model, and no adapter */
+    snprintf(notes, sizeof notes, "%s/misuse-notes", folder);
+    f = fopen(notes, "wb");
+    if (f) {
+        fputs("no adapter", f);
+        fclose(f);
+    }
+    IS(Q_ERR_FORMAT, q_adapter_load(model, notes, strlen(notes), 0, &a));
+    TRUE(a == NULL);
+    OK(q_adapter_load(model, file, len, 0, &a));
+    OK(q_adapter_load(model, file, len, 1, &b));
+    NO(q_adapter_get_info(NULL, &info, sizeof info));
+    NO(q_adapter_get_info(a, NULL, sizeof info));
+    IS(Q_ERR_ABI, q_adapter_get_info(a, &info, 3));
+    OK(q_adapter_get_info(a, &info, sizeof info));
+    TRUE(info.rank == 4 && info.bytes > 0);
+    NO(q_adapter_attach(NULL, c, 1));
+    NO(q_adapter_attach(a, NULL, 1));
+    NO(q_adapter_attach((q_adapter *)c, c, 1));
+    NO(q_adapter_attach(a, c, NAN));
+    NO(q_adapter_attach(a, c, INFINITY));
+    IS(Q_ERR_STATE, q_adapter_attach(a, small, 1));
+    NO(q_adapter_detach(a, c));
+    OK(q_adapter_attach(a, c, 0.5f));
+    OK(q_adapter_attach(a, c, 1));
+    IS(Q_ERR_STATE, q_adapter_attach(b, c, 1)); /* room for one */
+    NO(q_adapter_detach(b, c));
+    NO(q_adapter_detach(NULL, c));
+    NO(q_adapter_detach(a, NULL));
+    OK(q_model_load(runtime, other_path, strlen(other_path), NULL, &other));
+    OK(q_context_create(other, &cp, &theirs));
+    NO(q_adapter_attach(a, theirs, 1));
+    TRUE(q_adapter_load(other, file, len, 1, &b) != Q_OK);
+    q_context_free(theirs);
+    q_model_free(other);
+    q_adapter_free(a); /* the context keeps it */
+    OK(q_context_append(c, 0, (const uint32_t[]){5, 6}, 2));
+    q_adapter_free(b);
+    q_adapter_free(NULL);
+    q_context_free(small);
+    q_context_free(c);
+    remove(file);
+    remove(notes);
+}
+
 static void test_trainer(void) {
     static float out[4 * 98], dy[4 * 98];
     int32_t tokens[4] = {5, 6, 7, 8};
@@ -1479,9 +1586,9 @@ static void test_trainer(void) {
     p.type = 7;
     NO(q_trainer_create(c, &p, &trainer));
     p.type = Q_LOSS_CROSSENTROPY;
-    p.recompute = 2;
+    p.activations = 3;
     NO(q_trainer_create(c, &p, &trainer));
-    p.recompute = 0;
+    p.activations = 0;
     p.accumulate = 0;
     NO(q_trainer_create(c, &p, &trainer));
     p.accumulate = 1;
@@ -1664,6 +1771,180 @@ static void test_trainer(void) {
 #endif
 
 /* A mapped file that grows under its model is noticed; one that was copied may change. */
+#ifdef Q_ENABLE_QUBO
+static int32_t stop_at_once(const q_qubo_progress *progress, void *user) {
+    q_qubo_solver *solver = user;
+    TRUE(progress->size == sizeof *progress && progress->seconds >= 0);
+    /* The solver is in use by the call that calls back. */
+    IS(Q_ERR_STATE, q_qubo_solver_run(solver, NULL, NULL, NULL, 0));
+    return 1;
+}
+
+static int32_t no_answer(uint8_t *x, size_t n, double timeout, void *user) {
+    TRUE(x != NULL && n == 3 && timeout > 0);
+    (*(int *)user)++;
+    return 7;
+}
+
+static void test_qubo_problem(void) {
+    const uint32_t i[3] = {0, 1, 2}, j[3] = {1, 1, 0}, far[1] = {3};
+    const double v[3] = {2, -3, 1.5}, bad[1] = {NAN};
+    const int64_t w[3] = {2, -3, 1};
+    const int32_t dense[4] = {1, -2, 0, 3};
+    const uint8_t x[3] = {1, 1, 0};
+    double energy = 0;
+    q_qubo *qubo = NULL;
+    q_qubo_info info;
+    NO(q_qubo_create(3, NULL, j, v, 3, 0, 0, &qubo));
+    NO(q_qubo_create(3, i, NULL, v, 3, 0, 0, &qubo));
+    NO(q_qubo_create(3, i, j, NULL, 3, 0, 0, &qubo));
+    NO(q_qubo_create(3, i, j, v, 3, 0, 0, NULL));
+    NO(q_qubo_create(3, i, j, v, 3, 0, 2, &qubo));
+    NO(q_qubo_create(3, far, i, v, 1, 0, 0, &qubo));
+    NO(q_qubo_create(3, i, j, v, SIZE_MAX / 2, 0, 0, &qubo));
+    IS(Q_ERR_NOT_FINITE, q_qubo_create(3, i, j, bad, 1, 0, 0, &qubo));
+    IS(Q_ERR_NOT_FINITE, q_qubo_create(3, i, j, v, 3, HUGE_VAL, 0, &qubo));
+    NO(q_qubo_create_int(3, i, j, NULL, 3, 0, 0, &qubo));
+    NO(q_qubo_create_int(3, i, j, w, 3, 0, 0, NULL));
+    NO(q_qubo_create_dense(2, NULL, Q_TYPE_I32, 0, 0, &qubo));
+    NO(q_qubo_create_dense(2, dense, Q_TYPE_Q4_K, 0, 0, &qubo));
+    NO(q_qubo_create_dense(2, dense, Q_TYPE_I32, 0, 9, &qubo));
+    NO(q_qubo_create_dense(2, dense, Q_TYPE_I32, 0, 0, NULL));
+    NO(q_qubo_create_dense(UINT32_MAX, dense, Q_TYPE_I32, 0, 0, &qubo));
+    NO(q_qubo_create_ising(3, v, NULL, j, v, 3, 0, 0, &qubo));
+    NO(q_qubo_create_ising(3, v, far, i, v, 1, 0, 0, &qubo));
+    NO(q_qubo_load(NULL, 3, 0, &qubo));
+    NO(q_qubo_load("x", 1, 0, NULL));
+    NO(q_qubo_load("x", 1, 8, &qubo));
+    IS(Q_ERR_NOT_FOUND, q_qubo_load("nothing", 7, 0, &qubo));
+    NO(q_qubo_load(path, strlen(path), Q_QUBO_FORMAT_GUESS, &qubo));
+    IS(Q_ERR_FORMAT, q_qubo_load(path, strlen(path), Q_QUBO_FORMAT_GSET, &qubo));
+    TRUE(qubo == NULL);
+    q_qubo_free(NULL);
+
+    OK(q_qubo_create_dense(2, dense, Q_TYPE_I32, 1, Q_QUBO_MINIMIZE, &qubo));
+    OK(q_qubo_energy(qubo, x, 2, &energy));
+    TRUE(energy == 3);
+    q_qubo_free(qubo);
+    OK(q_qubo_create_ising(3, NULL, i, j, v, 1, 0, Q_QUBO_MINIMIZE, &qubo));
+    OK(q_qubo_energy(qubo, x, 3, &energy));
+    TRUE(energy == 2);
+    q_qubo_free(qubo);
+    OK(q_qubo_create(0, NULL, NULL, NULL, 0, 4, 0, &qubo));
+    OK(q_qubo_energy(qubo, NULL, 0, &energy));
+    TRUE(energy == 4);
+    q_qubo_free(qubo);
+    OK(q_qubo_create(3, i, j, v, 3, 0.5, Q_QUBO_MAXIMIZE, &qubo));
+    NO(q_qubo_describe(NULL, &info, sizeof info));
+    NO(q_qubo_describe(qubo, NULL, sizeof info));
+    IS(Q_ERR_ABI, q_qubo_describe(qubo, &info, 3));
+    OK(q_qubo_describe(qubo, &info, sizeof info));
+    TRUE(info.variables == 3 && info.couplings == 2 && info.exact == 0 && info.sense == Q_QUBO_MAXIMIZE);
+    NO(q_qubo_energy(qubo, NULL, 3, &energy));
+    NO(q_qubo_energy(qubo, x, 3, NULL));
+    NO(q_qubo_energy((q_qubo *)junk, x, 3, &energy));
+    IS(Q_ERR_SHAPE, q_qubo_energy(qubo, x, 2, &energy));
+    q_qubo_free(qubo);
+}
+
+static void test_qubo_solver(void) {
+    const uint32_t i[3] = {0, 1, 2}, j[3] = {1, 1, 0};
+    const int64_t w[3] = {2, -3, 1};
+    const uint8_t states[3] = {0, 1, 2};
+    const double betas[2] = {1, -1};
+    int asked = 0;
+    uint32_t n = 9;
+    uint8_t x[3];
+    size_t needed = 0;
+    double energy = 0;
+    uint64_t count = 0;
+    q_plan plan, memory;
+    q_qubo *qubo = NULL;
+    q_qubo_solver *solver = NULL;
+    q_qubo_params p;
+    q_qubo_result result;
+    OK(q_qubo_create_int(3, i, j, w, 3, 0, Q_QUBO_MINIMIZE, &qubo));
+    NO(q_qubo_params_init(NULL, sizeof p));
+    IS(Q_ERR_ABI, q_qubo_params_init(&p, 0));
+#define BAD(code, change)                                       \
+    do {                                                        \
+        OK(q_qubo_params_init(&p, sizeof p));                   \
+        change;                                                 \
+        IS(code, q_qubo_solver_create(qubo, &p, &solver));      \
+        IS(code, q_qubo_plan(qubo, &p, &plan, sizeof plan));    \
+    } while (0)
+    BAD(Q_ERR_ABI, p.size = 0);
+    BAD(Q_ERR_ABI, p.reserved = 1);
+    BAD(Q_ERR_INVALID_ARGUMENT, p.method = 11);
+    BAD(Q_ERR_INVALID_ARGUMENT, p.schedule = 3);
+    BAD(Q_ERR_INVALID_ARGUMENT, p.num_reads = (uint64_t)-1);
+    BAD(Q_ERR_INVALID_ARGUMENT, p.num_sweeps = (uint64_t)-5);
+    BAD(Q_ERR_INVALID_ARGUMENT, p.beta_first = 2; p.beta_last = 1);
+    BAD(Q_ERR_INVALID_ARGUMENT, p.schedule = Q_QUBO_CUSTOM);
+    BAD(Q_ERR_INVALID_ARGUMENT, p.schedule = Q_QUBO_CUSTOM; p.betas = betas; p.n_betas = 2);
+    BAD(Q_ERR_INVALID_ARGUMENT, p.n_betas = 2);
+    BAD(Q_ERR_INVALID_ARGUMENT, p.states = states; p.n_states = 1);
+    BAD(Q_ERR_INVALID_ARGUMENT, p.n_states = 1);
+    BAD(Q_ERR_INVALID_ARGUMENT, p.max_samples = 0);
+    BAD(Q_ERR_INVALID_ARGUMENT, p.threads = 100000);
+    BAD(Q_ERR_INVALID_ARGUMENT, p.isa = 77);
+    OK(q_qubo_params_init(&p, sizeof p));
+    NO(q_qubo_plan(NULL, &p, &plan, sizeof plan));
+    NO(q_qubo_plan(qubo, &p, NULL, sizeof plan));
+    OK(q_qubo_plan(qubo, &p, &plan, sizeof plan));
+    p.budget = plan.total - 1;
+    IS(Q_ERR_BUDGET, q_qubo_solver_create(qubo, &p, &solver));
+    NO(q_qubo_solver_create(NULL, &p, &solver));
+    NO(q_qubo_solver_create(qubo, &p, NULL));
+    NO(q_qubo_solver_create((q_qubo *)model, &p, &solver));
+    TRUE(solver == NULL);
+    p.budget = plan.total;
+    OK(q_qubo_solver_create(qubo, &p, &solver));
+    NO(q_qubo_solver_memory(NULL, &memory, sizeof memory));
+    NO(q_qubo_solver_memory(solver, NULL, sizeof memory));
+    OK(q_qubo_solver_memory(solver, &memory, sizeof memory));
+    TRUE(memory.total == plan.total);
+    NO(q_qubo_solver_samples(NULL, &n));
+    NO(q_qubo_solver_samples(solver, NULL));
+    OK(q_qubo_solver_samples(solver, &n));
+    TRUE(n == 0);
+    NO(q_qubo_solver_sample(solver, 0, x, 3, NULL, NULL, NULL));
+    NO(q_qubo_solver_run(NULL, NULL, NULL, &result, sizeof result));
+    IS(Q_ERR_ABI, q_qubo_solver_run(solver, NULL, NULL, &result, 1));
+    OK(q_qubo_solver_run(solver, NULL, NULL, NULL, 0));
+    OK(q_qubo_solver_run(solver, NULL, NULL, &result, sizeof result));
+    TRUE(result.best == -3 && result.method != NULL);
+    NO(q_qubo_solver_sample(NULL, 0, x, 3, NULL, NULL, NULL));
+    NO(q_qubo_solver_sample(solver, 1000, x, 3, NULL, NULL, NULL));
+    NO(q_qubo_solver_sample(solver, 0, NULL, 3, NULL, NULL, NULL));
+    IS(Q_ERR_BUFFER_TOO_SMALL, q_qubo_solver_sample(solver, 0, x, 2, &needed, NULL, NULL));
+    TRUE(needed == 3);
+    OK(q_qubo_solver_sample(solver, 0, x, 3, NULL, &energy, &count));
+    TRUE(energy == -3 && count > 0 && x[1] == 1 && x[0] == 0);
+    NO(q_qubo_solver_cancel(NULL));
+    NO(q_qubo_solver_cancel((q_qubo_solver *)junk));
+    /* Cancelled before it begins, it still has an answer. */
+    OK(q_qubo_solver_cancel(solver));
+    OK(q_qubo_solver_run(solver, NULL, NULL, &result, sizeof result));
+    OK(q_qubo_solver_run(solver, stop_at_once, solver, &result, sizeof result));
+    q_qubo_solver_free(solver);
+
+    OK(q_qubo_params_init(&p, sizeof p));
+    p.method = Q_QUBO_HOST;
+    OK(q_qubo_solver_create(qubo, &p, &solver));
+    q_qubo_free(qubo);
+    NO(q_qubo_solver_register(NULL, no_answer, &asked));
+    OK(q_qubo_solver_register(solver, no_answer, &asked));
+    OK(q_qubo_solver_run(solver, NULL, NULL, &result, sizeof result));
+    TRUE(asked == 1 && result.best == -3);
+    OK(q_qubo_solver_register(solver, NULL, NULL));
+    OK(q_qubo_solver_run(solver, NULL, NULL, &result, sizeof result));
+    TRUE(result.best == -3);
+    q_qubo_solver_free(solver);
+    q_qubo_solver_free(NULL);
+}
+#endif
+
 static void test_file_changed(void) {
     char name[1024];
     size_t n;
@@ -1771,6 +2052,11 @@ int main(int argc, char **argv) {
     test_clip();
     test_optimizer();
     test_trainer();
+    test_adapter();
+#endif
+#ifdef Q_ENABLE_QUBO
+    test_qubo_problem();
+    test_qubo_solver();
 #endif
     test_file_changed();
     test_order();

@@ -23,17 +23,18 @@ pub fn library() -> PathBuf {
     let exe = std::env::current_exe().unwrap();
     let beside = exe.parent().unwrap().join("libqorus.so");
     // Cargo gives the library one name for all sets of features, so a build without `capi` may have come in between.
-    let (name, features) = match cfg!(feature = "train") {
-        false => (&b"\0q_abi_version"[..], "capi"),
-        true => (&b"\0q_optimizer_step"[..], "capi,train"),
-    };
-    let has_abi = |path: &Path| std::fs::read(path).is_ok_and(|bytes| bytes.windows(name.len()).any(|w| w == name));
+    let mut wanted = vec![(&b"\0q_abi_version"[..], "capi")];
+    wanted.extend(cfg!(feature = "train").then_some((&b"\0q_optimizer_step"[..], "train")));
+    wanted.extend(cfg!(feature = "qubo").then_some((&b"\0q_qubo_create"[..], "qubo")));
+    let features = wanted.iter().map(|w| w.1).collect::<Vec<_>>().join(",");
+    let has = |bytes: &[u8]| wanted.iter().all(|(name, _)| bytes.windows(name.len()).any(|w| w == *name));
+    let has_abi = |path: &Path| std::fs::read(path).is_ok_and(|bytes| has(&bytes));
     if has_abi(&beside) {
         return beside;
     }
     let target = root("target").join(features.replace(',', "-"));
     let cargo = std::env::var_os("CARGO").unwrap_or("cargo".into());
-    let args = ["build", "--features", features, "--target-dir"];
+    let args = ["build", "--features", &features, "--target-dir"];
     let built = Command::new(cargo).current_dir(root("")).args(args).arg(&target).status().unwrap();
     assert!(built.success(), "the library with the features {features} could not be built");
     let library = target.join("debug/libqorus.so");
@@ -65,6 +66,7 @@ pub fn compile(dir: &Path, source: &str, extra: &[&str]) -> Option<PathBuf> {
     let mut command = Command::new(compiler);
     command.arg(if cpp { "-std=c++17" } else { "-std=c99" }).args(["-Wall", "-Wextra", "-pedantic", "-Werror"]);
     command.args(if cfg!(feature = "train") { &["-DQ_ENABLE_TRAINING"][..] } else { &[] });
+    command.args(if cfg!(feature = "qubo") { &["-DQ_ENABLE_QUBO"][..] } else { &[] });
     command.args(["-O1", "-g"]).args(extra).arg(&source).arg("-I").arg(root("include"));
     command.arg("-o").arg(&program).arg("-L").arg(dir).args(["-lqorus", "-lpthread", "-lm"]);
     let built = command.output().unwrap();

@@ -2,6 +2,7 @@
 
 use qorus::Isa;
 use qorus::engine::Runtime;
+use qorus::layers::keep::Keep;
 use qorus::layers::train::{Pass, PassSizes, sequence_backward, sequence_forward_train};
 use qorus::layers::trained::{Grads, Param, Trained, Values};
 use qorus::layers::{Layer, Params, Store};
@@ -60,7 +61,7 @@ impl Lesson {
         let runtime = Runtime::new(threads, Some(isa)).unwrap_or_else(|e| panic!("{e}"));
         let (mut values, grads) = (vec![f32::NAN; trained.len()], vec![0.0; trained.len()]);
         trained.load(&store, &runtime.kernels, &mut values).unwrap();
-        let mode = Mode { recompute: false, eight: false, noise: Noise { seed: 7, pass: 3 } };
+        let mode = Mode { keep: Keep::F32, eight: false, noise: Noise { seed: 7, pass: 3 } };
         Lesson {
             runtime,
             graph,
@@ -165,5 +166,5 @@ impl Lesson {
 fn sizes<'a>(lens: &[u32], mode: &Mode, trained: &'a Trained) -> PassSizes<'a> {
     let longest = lens.iter().max().map_or(0, |&len| len as usize);
     let rows = lens.iter().map(|&len| len as usize).sum();
-    PassSizes { rows, longest, recompute: mode.recompute, eight: mode.eight, trained }
+    PassSizes { rows, longest, keep: mode.keep, eight: mode.eight, trained }
 }

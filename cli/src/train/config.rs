@@ -1,7 +1,9 @@
 //! CONFIG.toml: what a training run is made of. Unknown keys are errors, so that a misspelt one is not passed over.
 
 use crate::failure::{Result, run};
+use clap::ValueEnum;
 use qorus::engine::Runtime;
+use qorus::layers::keep::Keep;
 use qorus::train::clip::Clip;
 use qorus::train::optim::{Betas, Group, Method};
 use qorus::train::run::{OnFault, RunParams};
@@ -142,7 +144,7 @@ pub struct Train {
     #[serde(default)]
     pub seed: u64,
     #[serde(default)]
-    pub recompute: bool,
+    pub activations: Activations,
     #[serde(default)]
     pub products: Products,
     #[serde(default)]
@@ -199,6 +201,30 @@ pub enum Optimizer {
     Adamw8,
     Adam,
     Sgd,
+}
+
+/// What is kept of a forward pass for the way back.
+#[derive(Clone, Copy, Default, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Activations {
+    /// Everything, in f32
+    #[default]
+    F32,
+    /// Rounded to bf16 inside layers: about two thirds of the bytes
+    Bf16,
+    /// The inputs of layers only, the rest is computed again: the same bits, a fifth more time
+    Recompute,
+}
+
+impl Activations {
+    /// The same, as the library says it.
+    pub fn keep(self) -> Keep {
+        match self {
+            Activations::F32 => Keep::F32,
+            Activations::Bf16 => Keep::Bf16,
+            Activations::Recompute => Keep::Inputs,
+        }
+    }
 }
 
 /// How the factors of matrix products are rounded; weights, sums and moments are f32 either way.

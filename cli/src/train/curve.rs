@@ -1,4 +1,4 @@
-//! A loss over the steps, as SVG and as characters.
+//! A loss over the steps, or anything over time, as SVG and as characters.
 
 use std::fmt::Write;
 
@@ -10,6 +10,11 @@ impl Series {
     /// Adds a point; what is no number is none.
     pub fn push(&mut self, step: u64, value: Option<f64>) {
         self.0.extend(value.filter(|v| v.is_finite()).map(|v| (step, v)));
+    }
+
+    /// The number of points.
+    pub fn len(&self) -> usize {
+        self.0.len()
     }
 
     /// The last value.
@@ -62,6 +67,11 @@ const COLOURS: [&str; 4] = ["#9db8d9", "#c44e52", "#55a868", "#8172b3"];
 
 /// A picture of the curves, each with its name. Steps go right, the loss up.
 pub fn svg(series: &[(&str, &Series)]) -> String {
+    svg_over(series, ("step", "loss"))
+}
+
+/// The same with other names of what goes right and up.
+pub fn svg_over(series: &[(&str, &Series)], (right, up): (&str, &str)) -> String {
     const WIDTH: f64 = 760.0;
     const HEIGHT: f64 = 420.0;
     const LEFT: f64 = 60.0;
@@ -102,8 +112,8 @@ pub fn svg(series: &[(&str, &Series)]) -> String {
     let middle = HEIGHT / 2.0;
     let _ = writeln!(
         s,
-        "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">step</text>\
-         <text x=\"14\" y=\"{middle}\" text-anchor=\"middle\" transform=\"rotate(-90 14 {middle})\">loss</text>",
+        "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">{right}</text>\
+         <text x=\"14\" y=\"{middle}\" text-anchor=\"middle\" transform=\"rotate(-90 14 {middle})\">{up}</text>",
         (WIDTH + LEFT) / 2.0,
         HEIGHT - 8.0
     );
@@ -128,6 +138,11 @@ pub fn svg(series: &[(&str, &Series)]) -> String {
 
 /// The curves in lines of characters: a letter each, the first of its name.
 pub fn terminal(series: &[(&str, &Series)], width: usize, height: usize) -> String {
+    terminal_over(series, width, height, "step")
+}
+
+/// The same with another name of what goes right.
+pub fn terminal_over(series: &[(&str, &Series)], width: usize, height: usize, right: &str) -> String {
     let curves: Vec<_> = series.iter().map(|(_, s)| s.thinned(width)).collect();
     let Range { x, y } = range(&curves);
     let mut grid = vec![vec![' '; width]; height];
@@ -141,13 +156,14 @@ pub fn terminal(series: &[(&str, &Series)], width: usize, height: usize) -> Stri
     let mut s = String::new();
     for (i, row) in grid.iter().enumerate() {
         let value = y.1 - (y.1 - y.0) * i as f64 / (height - 1) as f64;
-        let label = if i % 4 == 0 || i + 1 == height { format!("{value:8.3}") } else { " ".repeat(8) };
+        let digits = if y.0.abs().max(y.1.abs()) < 1e4 { 3 } else { 0 };
+        let label = if i % 4 == 0 || i + 1 == height { format!("{value:8.digits$}") } else { " ".repeat(8) };
         let line: String = row.iter().collect();
         let _ = writeln!(s, "{label} |{}", line.trim_end());
     }
     let _ = writeln!(s, "{:8} +{}", "", "-".repeat(width));
     let names: Vec<String> = series.iter().map(|(n, _)| format!("{} {n}", n.chars().next().unwrap_or('*'))).collect();
-    let _ = writeln!(s, "{:9} step {} to {}; {}", "", x.0.round(), x.1.round(), names.join(", "));
+    let _ = writeln!(s, "{:9} {right} {} to {}; {}", "", x.0.round(), x.1.round(), names.join(", "));
     s
 }
 

@@ -1,7 +1,7 @@
 //! `qorus train`: a run as a file describes it, with its log, curve, checkpoints, and the model at the end.
 
-mod config;
-mod curve;
+pub mod config;
+pub mod curve;
 pub mod folder;
 pub mod held;
 mod table;

@@ -38,7 +38,7 @@ pub fn main(config: &Config, source: &str, begin: Begin, threads: usize, json: b
         rows: micro.saturating_mul(length),
         longest: length,
         passes: accumulate,
-        recompute: config.train.recompute,
+        keep: config.train.activations.keep(),
         objective: Objective::Classes { smoothing: config.train.smoothing, weights: None },
         method: config.train.method(),
         groups: config.train.groups(),

@@ -204,10 +204,12 @@ fn a_plan_of_training_says_what_each_choice_costs() {
         qorus(&[&["plan", &model, "--json", "--train", "full", "--ctx", "32", "-t", "2"], more].concat()).json()
     };
     let bytes = |plan: &Value, class: &str| plan[class].as_u64().unwrap();
-    let (plain, recompute) = (plan(&[]), plan(&["--recompute"]));
+    let (plain, recompute, rounded) =
+        (plan(&[]), plan(&["--activations", "recompute"]), plan(&["--activations", "bf16"]));
     let (eight, batch, sgd) =
         (plan(&["--optimizer", "adamw8"]), plan(&["--batch", "4"]), plan(&["--optimizer", "sgd"]));
-    assert!(bytes(&recompute, "forward_cache") < bytes(&plain, "forward_cache"));
+    assert!(bytes(&recompute, "forward_cache") < bytes(&rounded, "forward_cache"));
+    assert!(bytes(&rounded, "forward_cache") < bytes(&plain, "forward_cache"));
     assert!(bytes(&eight, "optimizer") * 3 < bytes(&plain, "optimizer") && bytes(&sgd, "optimizer") == 0);
     assert!(bytes(&batch, "forward_cache") > 3 * bytes(&plain, "forward_cache"));
     assert_eq!(bytes(&plain, "gradients") * 2, bytes(&plain, "optimizer"));

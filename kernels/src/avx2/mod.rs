@@ -2,8 +2,12 @@
 
 pub mod lanes;
 pub mod matmul_q8;
+#[cfg(feature = "qubo")]
+pub mod qaoa;
 pub mod quantize;
 pub mod quantize_act;
+#[cfg(feature = "qubo")]
+pub mod qubo;
 pub(crate) mod rows;
 mod simd;
 

@@ -2,6 +2,10 @@
 
 pub mod lanes;
 pub mod matmul_q8;
+#[cfg(feature = "qubo")]
+pub mod qaoa;
+#[cfg(feature = "qubo")]
+pub mod qubo;
 pub(crate) mod rows;
 mod simd;
 

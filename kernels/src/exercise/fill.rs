@@ -55,6 +55,12 @@ pub fn fill(slot: Slot, ty: Type, seed: u64, bytes: &mut [u8]) {
         Content::Quants => bytes.iter_mut().for_each(|q| *q = random.quant() as u8),
         #[cfg(feature = "train")]
         Content::Codes => bytes.iter_mut().for_each(|code| *code = random.bits() as u8),
+        #[cfg(feature = "qubo")]
+        Content::Any => bytes.iter_mut().for_each(|byte| *byte = random.bits() as u8),
+        #[cfg(feature = "qubo")]
+        Content::Fields => integers(bytes, || (random.bits() % 201) as i32 - 100),
+        #[cfg(feature = "qubo")]
+        Content::Masks => integers(bytes, || -((random.bits() % 2) as i32)),
         Content::QuantSums => {
             for sum in bytes.as_chunks_mut::<2>().0 {
                 let total: i16 = (0..16).map(|_| i16::from(random.quant())).sum();
@@ -67,6 +73,13 @@ pub fn fill(slot: Slot, ty: Type, seed: u64, bytes: &mut [u8]) {
 fn each(bytes: &mut [u8], mut f: impl FnMut(usize) -> f32) {
     for (i, x) in bytes.as_chunks_mut::<4>().0.iter_mut().enumerate() {
         *x = f(i).to_ne_bytes();
+    }
+}
+
+#[cfg(feature = "qubo")]
+fn integers(bytes: &mut [u8], mut f: impl FnMut() -> i32) {
+    for x in bytes.as_chunks_mut::<4>().0 {
+        *x = f().to_ne_bytes();
     }
 }
 

@@ -62,6 +62,15 @@ pub enum Content {
     /// Any bytes.
     #[cfg(feature = "train")]
     Codes,
+    /// i32 between -100 and 100.
+    #[cfg(feature = "qubo")]
+    Fields,
+    /// i32 of 0 or -1.
+    #[cfg(feature = "qubo")]
+    Masks,
+    /// Any bytes.
+    #[cfg(feature = "qubo")]
+    Any,
     /// Sums of sixteen of those.
     QuantSums,
     /// Nothing: poison.
@@ -212,6 +221,30 @@ impl Layout {
                 l.floats(Read, &[wide, unit, unit], vector);
                 l.floats(Write, &[Empty], vector);
                 l.floats(Change, &[unit, unit], vector);
+            }
+            #[cfg(feature = "qubo")]
+            Func::NextFlip(_) => {
+                l.floats(Read, &[Content::Fields, Content::Masks, unit], vector);
+                l.put(Write, Empty, 32, 4);
+            }
+            #[cfg(feature = "qubo")]
+            Func::BestFlip(_) => {
+                l.floats(Read, &[Content::Fields, Content::Masks, Content::Fields], vector);
+                l.put(Write, Empty, 16, 4);
+            }
+            #[cfg(feature = "qubo")]
+            Func::AddRow(_) => {
+                l.floats(Change, &[Content::Fields], vector);
+                l.bytes_of(Read, Content::Any, row);
+            }
+            #[cfg(feature = "qubo")]
+            Func::RotateNear(_) => l.floats(Change, &[unit, unit], vector),
+            #[cfg(feature = "qubo")]
+            Func::RotateFar(_) => l.floats(Change, &[unit, unit, unit, unit], vector),
+            #[cfg(feature = "qubo")]
+            Func::Phase(_) => {
+                l.floats(Change, &[unit, unit], vector);
+                l.floats(Read, &[wide], vector);
             }
             #[cfg(feature = "train")]
             Func::GatedBackward(_) => l.floats(Change, &[wide, unit, unit], vector),

@@ -14,6 +14,8 @@ use crate::Mat;
 use crate::act::ActQ8;
 use crate::attend::{ATTEND_BLOCK, AttendBlock};
 #[cfg(feature = "train")]
+use crate::gemm::Stage;
+#[cfg(feature = "train")]
 use crate::loss::{Logits, Target, Weighting};
 #[cfg(feature = "train")]
 use crate::optim::{AdamStep, Intake, SgdStep};
@@ -49,6 +51,8 @@ impl Shape {
     pub fn fit(self, entry: &Entry) -> Shape {
         let step = match entry.func {
             Func::MatmulQ8(_) | Func::QuantizeAct(_) => entry.ty.block_len().max(32),
+            #[cfg(feature = "qubo")]
+            Func::RotateNear(_) => 16,
             _ => entry.ty.block_len(),
         };
         #[cfg(feature = "train")]
@@ -216,6 +220,16 @@ impl<'a> Exercise<'a> {
             (Func::LayerNormBackward(_), _) => 19 * k,
             #[cfg(feature = "train")]
             (Func::GatedBackward(_), _) => 6 * k,
+            #[cfg(feature = "qubo")]
+            (Func::NextFlip(_) | Func::BestFlip(_), _) => 3 * k,
+            #[cfg(feature = "qubo")]
+            (Func::AddRow(_), _) => 2 * k,
+            #[cfg(feature = "qubo")]
+            (Func::RotateNear(_), _) => 24 * k,
+            #[cfg(feature = "qubo")]
+            (Func::RotateFar(_), _) => 12 * k,
+            #[cfg(feature = "qubo")]
+            (Func::Phase(_), _) => 34 * k,
             (Func::QuantizeAct(_) | Func::Dequantize(_) | Func::Quantize(_), _) => k,
         }) as u64
     }
@@ -311,7 +325,13 @@ impl<'a> Exercise<'a> {
                     } else {
                         (Mat::new(a, tokens, k, k), Mat::new(b, rows, k, k).t())
                     };
-                    f(&a, &b, other, &mut window(c, rows, tokens).cols_mut(layout::margin(rows)), scratch);
+                    f(
+                        &a,
+                        &b,
+                        other,
+                        &mut window(c, rows, tokens).cols_mut(layout::margin(rows)),
+                        Stage::Whole(scratch),
+                    );
                 }
                 Func::AttendMerge(f) => {
                     args!(max, sum, out, max2, sum2, out2);
@@ -376,6 +396,45 @@ impl<'a> Exercise<'a> {
                 Func::GatedBackward(f) => {
                     args!(gate, up, d);
                     f(gate, up, d);
+                }
+                #[cfg(feature = "qubo")]
+                Func::RotateNear(f) => {
+                    args!(re, im);
+                    f(re, im, 0.8, 0.6);
+                }
+                #[cfg(feature = "qubo")]
+                Func::RotateFar(f) => {
+                    args!(re0, im0, re1, im1);
+                    f(re0, im0, re1, im1, 0.8, 0.6);
+                }
+                #[cfg(feature = "qubo")]
+                Func::Phase(f) => {
+                    args!(re, im, cost);
+                    f(re, im, cost, 0.7);
+                }
+                #[cfg(feature = "qubo")]
+                Func::NextFlip(f) => {
+                    args!(fields, masks, noise);
+                    // Some that are soon found, and some that are not: each from behind the last one on.
+                    let t = if other { -20.0 } else { -60.0 };
+                    let mut from = 0;
+                    for place in cast_slice_mut::<u8, u32>(next()) {
+                        let found = f(fields, masks, noise, t, from);
+                        (*place, from) = (found as u32, k.min(found + 1));
+                    }
+                }
+                #[cfg(feature = "qubo")]
+                Func::BestFlip(f) => {
+                    args!(fields, masks, free);
+                    let all = f(fields, masks, free, 100, i32::MIN);
+                    let some = f(fields, masks, free, -70, if other { -90 } else { i32::MIN });
+                    let found = [all.0, all.1 as i32, some.0, some.1 as i32];
+                    cast_slice_mut::<u8, i32>(next()).copy_from_slice(&found);
+                }
+                #[cfg(feature = "qubo")]
+                Func::AddRow(f) => {
+                    args!(fields);
+                    f(fields, next(), u32::from(other), rows > 1 || other);
                 }
             }
         }

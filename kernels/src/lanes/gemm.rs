@@ -6,7 +6,7 @@
 
 use super::pack::{pack, pack_pairs};
 use super::{Pairs, Simd};
-use crate::gemm::{self, COLS, DEPTH, OVERHANG};
+use crate::gemm::{self, COLS, DEPTH, Stage};
 use crate::{Mat, TileMut};
 use core::ops::Range;
 
@@ -59,7 +59,7 @@ impl<S: Pairs> Factors<S> for Halves {
     }
 }
 
-/// `c = a b`, or `c += a b`.
+/// `c = a b`, or `c += a b`: all of it, or a stage.
 #[inline(always)]
 pub fn gemm<S: Simd, F: Factors<S>, const ROWS: usize, const GROUPS: usize>(
     s: S,
@@ -67,22 +67,35 @@ pub fn gemm<S: Simd, F: Factors<S>, const ROWS: usize, const GROUPS: usize>(
     b: &Mat,
     accumulate: bool,
     c: &mut TileMut,
-    scratch: &mut [f32],
+    stage: Stage,
 ) {
-    let (rows, cols, depth) = (c.rows(), c.cols(), a.cols());
+    let (rows, cols, depth) = (c.rows(), b.cols(), b.rows());
     let width = 16 * GROUPS;
-    // Blocks of one size, as far as that goes.
+    let mut nothing: [f32; 0] = [];
+    let (mut own, shared, a_packed): (Option<&mut [f32]>, &[f32], &mut [f32]) = match stage {
+        Stage::Whole(scratch) => {
+            let (b_packed, a_packed) = scratch.split_at_mut(COLS * DEPTH);
+            (Some(b_packed), &[], a_packed)
+        }
+        Stage::Pack(panels) => (Some(panels), &[], &mut nothing),
+        Stage::Multiply(panels, a_packed) => (None, panels, a_packed),
+    };
+    // Blocks of one size, as far as that goes; what is packed in a stage of its own is one block.
     let part = depth.div_ceil(depth.div_ceil(F::STEP * DEPTH).max(1)).next_multiple_of(8);
     let b = b.t();
-    let (b_packed, a_packed) = scratch.split_at_mut(COLS * DEPTH);
-    let a_packed = &mut a_packed[..gemm::ROWS * DEPTH + OVERHANG];
     for col0 in (0..cols).step_by(COLS) {
         let col1 = cols.min(col0 + COLS);
         // A product over nothing is zero.
         for k0 in (0..depth.max(1)).step_by(part.max(1)) {
             let (k1, load) = (depth.min(k0 + part), accumulate || k0 > 0);
             let steps = (k1 - k0).div_ceil(F::STEP);
-            pack_columns::<S, F, GROUPS>(s, &b, col0..col1, k0..k1, b_packed);
+            let b_packed = match &mut own {
+                Some(own) => {
+                    pack_columns::<S, F, GROUPS>(s, &b, col0..col1, k0..k1, own);
+                    own
+                }
+                None => shared,
+            };
             let direct = |rows: usize| {
                 let panels = (col1 - col0).div_ceil(width);
                 if F::STEP == 1 && reads_direct::<ROWS>(a, panels, steps) { rows / ROWS } else { 0 }

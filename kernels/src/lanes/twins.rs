@@ -19,7 +19,7 @@ macro_rules! twin {
         twin!($cpu, fn(m: &mut [f32], s: &mut [f32], o: &mut [f32], m2: &[f32], s2: &[f32], o2: &[f32]), $f)
     };
     ($cpu:tt, Gemm, $f:path) => {
-        twin!($cpu, fn(a: &crate::Mat, b: &crate::Mat, acc: bool, c: &mut crate::TileMut, scratch: &mut [f32]), $f)
+        twin!($cpu, fn(a: &crate::Mat, b: &crate::Mat, acc: bool, c: &mut crate::TileMut, stage: crate::gemm::Stage), $f)
     };
     ($cpu:tt, Reduce, $f:path) => { twin!($cpu, fn(x: &[f32]) -> f32, $f) };
     ($cpu:tt, Clamp, $f:path) => { twin!($cpu, fn(x: &mut [f32], scale: f32, limit: f32), $f) };

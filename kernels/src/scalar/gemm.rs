@@ -1,20 +1,33 @@
 //! Products of two matrices.
 
 use super::pairs::{add_pair, round};
+use crate::gemm::Stage;
 use crate::real::Real;
 use crate::table::{Entry, Func};
 use crate::{Isa, Mat, TileMut, Type};
 
 /// The kernels of this file.
 pub const ENTRIES: &[Entry] = &[
-    Entry::new("gemm", Type::F32, Isa::Scalar, Func::Gemm(|a, b, accumulate, c, _| gemm(a, b, accumulate, c))),
+    Entry::new(
+        "gemm",
+        Type::F32,
+        Isa::Scalar,
+        Func::Gemm(|a, b, accumulate, c, stage| at_once(stage, || gemm(a, b, accumulate, c))),
+    ),
     Entry::new(
         "gemm_bf16",
         Type::F32,
         Isa::Scalar,
-        Func::Gemm(|a, b, accumulate, c, _| gemm_bf16(a, b, accumulate, c)),
+        Func::Gemm(|a, b, accumulate, c, stage| at_once(stage, || gemm_bf16(a, b, accumulate, c))),
     ),
 ];
+
+/// Nothing is packed here: the stage that multiplies does all.
+fn at_once(stage: Stage, product: impl FnOnce()) {
+    if !matches!(stage, Stage::Pack(_)) {
+        product();
+    }
+}
 
 /// `c = a b`, or `c += a b`: `[m][k]` with `[k][n]`. The products of an element are added one after another over ascending k, each by
 /// one fused multiply-add, from 0 or from what `c` holds.

@@ -16,8 +16,12 @@ pub mod norm;
 #[cfg(feature = "train")]
 pub mod optim;
 pub mod pairs;
+#[cfg(feature = "qubo")]
+pub mod qaoa;
 pub mod quantize;
 pub mod quantize_act;
+#[cfg(feature = "qubo")]
+pub mod qubo;
 pub mod rope;
 pub mod softmax;
 pub mod stored;

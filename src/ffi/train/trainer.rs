@@ -3,10 +3,11 @@
 use super::budget::Part;
 use super::loss::q_loss_type;
 use super::optimizer::{self, q_optimizer_params};
+use crate::adapter::{Kind, base_hash};
 use crate::engine::{self, ContextParams};
 use crate::error::{Result, fail, try_vec};
 use crate::ffi::context::q_context;
-use crate::ffi::error::{choice, q_error_code};
+use crate::ffi::error::{choice, q_error_code, unused};
 use crate::ffi::handle::{self, Opaque};
 use crate::ffi::model::{Loaded, q_model, q_plan};
 use crate::ffi::params::{self, Params};
@@ -15,6 +16,7 @@ use crate::ffi::tensor::{view, view_mut, view_opt};
 use crate::ffi::types::type_of;
 use crate::ffi::{args, boundary};
 use crate::gguf::Gguf;
+use crate::layers::keep::Keep;
 use crate::layers::trained::{Param, Snapshot};
 use crate::memory::Plan;
 use crate::models::Graph;
@@ -27,9 +29,9 @@ use crate::train::examples::Slab;
 use crate::train::layout::{self, name_in};
 use crate::train::optim::{Group, Outcome};
 use crate::train::trainer::{Trainer, TrainerParams};
-use crate::train::{Objective, export};
+use crate::train::{AdapterParams, Objective, export};
 use crate::{Type, threads};
-use std::ffi::{c_char, c_void};
+use std::ffi::{CStr, c_char, c_void};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 /// Writable copies of what is trained of a model, their gradients, the moments of an optimizer, and the memory of one pass.
@@ -58,8 +60,9 @@ pub struct q_trainer_params {
     pub max_len: u32,
     /// Rows whose results are computed together; 0: as many as take 32 MB.
     pub slice: u32,
-    /// 1: what residual branches keep for the way back is computed again instead: less memory, more time, the same bits.
-    pub recompute: u32,
+    /// What is kept of a forward pass for the way back. 0: everything, in f32. 1: the inputs of residual branches, and the rest is
+    /// computed again: less memory, more time, the same bits. 2: what lies inside layers rounded to bf16.
+    pub activations: u32,
     /// The share of the target that is spread evenly over all classes, from 0 (the default) to 1.
     pub label_smoothing: f32,
     /// The most batches whose gradients make one step of q_model_train (1).
@@ -77,6 +80,33 @@ pub struct q_trainer_params {
     pub trained: q_trained_fn,
     /// Handed to `trained`.
     pub user: *mut c_void,
+    /// The rank of an adapter to train; 0 (the default): none. With one, tensors themselves are trained only where `trained` says so.
+    pub adapter_rank: u32,
+    /// A q_adapter_kind (Q_ADAPTER_LORA).
+    pub adapter_kind: u32,
+    /// The numerator of the adapter's scale; 0: twice the rank.
+    pub adapter_alpha: f32,
+    /// The probability that an element of the adapter's inputs is dropped, from 0 (the default) to below 1.
+    pub adapter_dropout: f32,
+    /// What the adapter is on, NUL-terminated words with commas between: q, k, v, o, gate, up, down, experts, shared, head; NULL: all but
+    /// the head. Copied.
+    pub adapter_targets: *const c_char,
+    /// 1: the products of frozen blocks round what goes in to 8 bits on the way forward, as inference does; faster, and the way back is
+    /// that of exact products (0).
+    pub eight_bit: u32,
+    /// 0.
+    pub reserved: u32,
+}
+
+/// How an adapter changes its matrices.
+#[repr(u32)]
+pub enum q_adapter_kind {
+    /// W + alpha / rank * B A
+    Q_ADAPTER_LORA = 0,
+    /// W + alpha / sqrt(rank) * B A
+    Q_ADAPTER_RSLORA = 1,
+    /// As Q_ADAPTER_LORA, each row brought to a length of its own.
+    Q_ADAPTER_DORA = 2,
 }
 
 // SAFETY: as the trait demands.
@@ -90,7 +120,7 @@ unsafe impl Params for q_trainer_params {
             max_rows: 512,
             max_len: 0,
             slice: 0,
-            recompute: 0,
+            activations: 0,
             label_smoothing: 0.0,
             accumulate: 1,
             class_weights: std::ptr::null(),
@@ -99,6 +129,13 @@ unsafe impl Params for q_trainer_params {
             budget: 0,
             trained: None,
             user: std::ptr::null_mut(),
+            adapter_rank: 0,
+            adapter_kind: q_adapter_kind::Q_ADAPTER_LORA as u32,
+            adapter_alpha: 0.0,
+            adapter_dropout: 0.0,
+            adapter_targets: std::ptr::null(),
+            eight_bit: 0,
+            reserved: 0,
         }
     }
 }
@@ -222,17 +259,46 @@ unsafe fn engine_params(p: &q_trainer_params) -> Result<TrainerParams> {
         rows: p.max_rows as usize,
         longest: if p.max_len == 0 { p.max_rows } else { p.max_len } as usize,
         slice: p.slice as usize,
-        recompute: choice("recompute", p.recompute, &[(0, false), (1, true)])?,
+        keep: choice("activations", p.activations, &[(0, Keep::F32), (1, Keep::Inputs), (2, Keep::Bf16)])?,
         objective,
         method: optimizer::method(&o)?,
         groups: [group, Group::default()],
         // One more, for the rows of passes by hand.
         passes: p.accumulate as usize + 1,
-        adapter: None,
-        eight: false,
+        // SAFETY: the host's string.
+        adapter: unsafe { adapter_params(p) }?,
+        eight: choice("eight_bit", p.eight_bit, &[(0, false), (1, true)])?,
         seed: p.seed,
         budget: usize::try_from(p.budget).unwrap_or(usize::MAX),
     })
+}
+
+/// The adapter that the host wants trained.
+unsafe fn adapter_params(p: &q_trainer_params) -> Result<Option<AdapterParams>> {
+    unused("reserved", p.reserved)?;
+    if p.adapter_rank == 0 {
+        return Ok(None);
+    }
+    let kinds = [
+        (q_adapter_kind::Q_ADAPTER_LORA as u32, Kind::Lora),
+        (q_adapter_kind::Q_ADAPTER_RSLORA as u32, Kind::RsLora),
+        (q_adapter_kind::Q_ADAPTER_DORA as u32, Kind::Dora),
+    ];
+    let mut targets = Vec::new();
+    if !p.adapter_targets.is_null() {
+        // SAFETY: the host's string, which ends in NUL as the header says.
+        let Ok(words) = unsafe { CStr::from_ptr(p.adapter_targets) }.to_str() else {
+            fail!(InvalidArgument, "adapter_targets is not UTF-8")
+        };
+        targets.extend(words.split(',').map(|word| word.trim().to_owned()));
+    }
+    Ok(Some(AdapterParams {
+        kind: choice("adapter_kind", p.adapter_kind, &kinds)?,
+        rank: p.adapter_rank as usize,
+        alpha: if p.adapter_alpha == 0.0 { 2.0 * p.adapter_rank as f32 } else { p.adapter_alpha },
+        dropout: p.adapter_dropout,
+        targets,
+    }))
 }
 
 /// Whether the host wants a tensor trained.
@@ -240,7 +306,7 @@ fn wanted(p: &q_trainer_params, name: &str) -> bool {
     match p.trained {
         // SAFETY: the host's function, called as the header says.
         Some(trained) => boundary::outside(|| unsafe { trained(name.as_ptr().cast(), name.len(), p.user) }) != 0,
-        None => true,
+        None => p.adapter_rank == 0,
     }
 }
 
@@ -583,6 +649,24 @@ pub unsafe extern "C" fn q_trainer_export(
         let learner = held.lock()?;
         let ty = if r#type == Q_TYPE_AS_IS { None } else { Some(type_of("type", r#type)?) };
         export::export(&learner.trainer, args::path(path, len, "path")?, ty)
+    })
+}
+
+/// Writes the adapter that is trained to `path` (`len` bytes) as a GGUF file that q_adapter_load and other programs read, with the hash of
+/// its base. Errors: Q_ERR_STATE when none is trained; Q_ERR_IO.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn q_trainer_export_adapter(
+    trainer: *mut q_trainer,
+    path: *const c_char,
+    len: usize,
+) -> q_error_code {
+    ffi!({
+        let held = handle::shared(trainer)?;
+        let learner = held.lock()?;
+        let path = args::path(path, len, "path")?;
+        let mut adapter = learner.trainer.adapter()?;
+        adapter.base = learner.trainer.model().gguf.as_deref().map(base_hash);
+        adapter.write(path)
     })
 }
 

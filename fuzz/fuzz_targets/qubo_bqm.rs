@@ -1,0 +1,9 @@
+//! Any bytes as a file of bqm: `cargo +nightly fuzz run qubo_bqm`.
+#![no_main]
+
+mod qubo;
+
+use libfuzzer_sys::fuzz_target;
+use qorus::qubo::format::Format;
+
+fuzz_target!(|bytes: &[u8]| qubo::read(Format::Bqm, bytes));

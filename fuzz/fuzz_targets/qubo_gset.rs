@@ -1,0 +1,9 @@
+//! Any bytes as a file of gset: `cargo +nightly fuzz run qubo_gset`.
+#![no_main]
+
+mod qubo;
+
+use libfuzzer_sys::fuzz_target;
+use qorus::qubo::format::Format;
+
+fuzz_target!(|bytes: &[u8]| qubo::read(Format::Gset, bytes));

@@ -1,0 +1,83 @@
+//! Nothing allocates while a problem is solved, on any thread, and the plan is what is taken.
+
+use qorus::qubo::{Method, Problem, Sense, Silent, SolveParams, Solver};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+struct Counting;
+
+static ON: AtomicBool = AtomicBool::new(false);
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: the system's allocator, with a counter.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        COUNT.fetch_add(usize::from(ON.load(Ordering::Relaxed)), Ordering::Relaxed);
+        // SAFETY: the caller's promises.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promises.
+        unsafe { System.dealloc(ptr, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Allocations of the process during `f`.
+fn allocations<R>(f: impl FnOnce() -> R) -> (usize, R) {
+    COUNT.store(0, Ordering::Relaxed);
+    ON.store(true, Ordering::Relaxed);
+    let result = f();
+    ON.store(false, Ordering::Relaxed);
+    (COUNT.load(Ordering::Relaxed), result)
+}
+
+fn problem(n: u32, every: u32, by: f64) -> Problem {
+    let mut triplets = Vec::new();
+    let mut state = 7u64;
+    for i in 0..n {
+        for j in i..n {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            if i == j || (state >> 40) as u32 % every == 0 {
+                triplets.push((i, j, ((state >> 33) % 201) as f64 * by - 100.0 * by));
+            }
+        }
+    }
+    Problem::from_triplets(n as usize, &triplets, 0.0, Sense::Minimize).unwrap()
+}
+
+// One test: others would allocate meanwhile.
+#[test]
+fn solving_allocates_nothing_and_takes_what_was_planned() {
+    while allocations(|| std::thread::sleep(Duration::from_millis(50))).0 > 0 {}
+    assert_eq!(allocations(|| Vec::<u8>::with_capacity(1)).0, 1, "the counter counts nothing");
+    for problem in [problem(14, 1, 1.0), problem(14, 2, 0.3), problem(150, 1, 1.0), problem(400, 40, 0.7)] {
+        for method in Method::ALL {
+            if problem.len() > 22 && matches!(method, Method::Enumerate | Method::Qaoa) {
+                continue;
+            }
+            for threads in [1, 3] {
+                let params = SolveParams {
+                    method,
+                    threads,
+                    num_reads: 5,
+                    num_sweeps: 3,
+                    layers: 1,
+                    max_samples: 3,
+                    ..SolveParams::default()
+                };
+                let plan = Solver::plan(&problem, &params).unwrap();
+                let mut solver = Solver::new(&problem, &params).unwrap();
+                assert_eq!(*solver.reserved(), plan);
+                let (count, outcome) = allocations(|| solver.solve(&mut Silent).unwrap());
+                assert_eq!(count, 0, "{method:?} on {threads} threads");
+                assert!(outcome.best.is_finite());
+                assert_eq!(solver.high_water(), plan.scratch, "{method:?} on {threads} threads");
+            }
+        }
+    }
+}
