@@ -211,8 +211,8 @@ fn bad_files_are_refused() {
     let good: &[(&str, &str)] =
         &[("general.type", "adapter"), ("general.architecture", "llama"), ("adapter.type", "lora")];
     let plus = |key: &'static str, value: &'static str| [good, &[(key, value)]].concat();
-    let (a, b): ((&str, &[u64]), (&str, &[u64])) =
-        (("blk.0.attn_q.weight.lora_a", &[32, 4]), ("blk.0.attn_q.weight.lora_b", &[4, 32]));
+    let a: (&str, &[u64]) = ("blk.0.attn_q.weight.lora_a", &[32, 4]);
+    let b: (&str, &[u64]) = ("blk.0.attn_q.weight.lora_b", &[4, 32]);
     open(&file(good, &[a, b])).unwrap();
     for (bytes, code, says) in [
         (file(&[], &[a, b]), Code::Format, "no adapter"),

@@ -70,8 +70,8 @@ pub(super) fn read(folder: &Path, base: &Gguf) -> Result<Adapter> {
         };
         let mut one = pair(&name, module, &tensor, parts)?;
         if let Some(order) = Order::of(&tensor, base)? {
-            order.to_gguf(&mut one.b, one.rank);
-            one.magnitude.iter_mut().for_each(|m| order.to_gguf(m, 1));
+            order.forth(&mut one.b, one.rank);
+            one.magnitude.iter_mut().for_each(|m| order.forth(m, 1));
         }
         let wanted = config.scale(module, one.rank).map_err(|e| e.context(&name))?;
         let factor = wanted / adapter.scale(&one);
@@ -199,11 +199,11 @@ impl Order {
         Ok(Some(Order { head }))
     }
 
-    fn to_gguf(&self, rows: &mut [f32], row: usize) {
+    fn forth(&self, rows: &mut [f32], row: usize) {
         self.each(rows, row, |i, half| (i % 2) * half + i / 2);
     }
 
-    fn from_gguf(&self, rows: &mut [f32], row: usize) {
+    fn back(&self, rows: &mut [f32], row: usize) {
         self.each(rows, row, |i, half| 2 * (i % half) + i / half);
     }
 
@@ -235,8 +235,8 @@ pub(super) fn write(adapter: &Adapter, folder: &Path, base: &Gguf) -> Result<()>
                 |values: &[f32]| values[expert * values.len() / p.experts..][..values.len() / p.experts].to_vec();
             let (a, mut b, mut m) = (part(&p.a), part(&p.b), p.magnitude.as_deref().map(part));
             if let Some(order) = &order {
-                order.from_gguf(&mut b, p.rank);
-                m.iter_mut().for_each(|m| order.from_gguf(m, 1));
+                order.back(&mut b, p.rank);
+                m.iter_mut().for_each(|m| order.back(m, 1));
             }
             let mut put = |end: &str, shape: Vec<usize>, values| {
                 tensors.push((format!("{PREFIX}{module}.{end}"), TensorData { shape, values }));
@@ -306,9 +306,9 @@ mod tests {
         // Two heads of four rows of two elements.
         let rows: Vec<f32> = (0..16).map(|i| i as f32).collect();
         let mut there = rows.clone();
-        order.to_gguf(&mut there, 2);
+        order.forth(&mut there, 2);
         assert_eq!(there, [0., 1., 4., 5., 2., 3., 6., 7., 8., 9., 12., 13., 10., 11., 14., 15.]);
-        order.from_gguf(&mut there, 2);
+        order.back(&mut there, 2);
         assert_eq!(there, rows);
     }
 }

@@ -1,7 +1,8 @@
 //! The rows of a pass: memory for them, and what fills it: a text's batches, a table's, or a host's own.
 
 use super::data::table::{Bound, TableBatch, TableBatches};
-use super::data::{Batch, Batches, IGNORED, Place, Position};
+use super::data::{Batch, Batches, IGNORED, PairBatches, Place, Position, Teacher};
+use super::distill::Top;
 use crate::error::{Result, fail, try_vec};
 use crate::models::Graph;
 use std::sync::Arc;
@@ -21,6 +22,10 @@ pub struct Examples<'a> {
     pub targets: &'a [i32],
     /// `[rows][out_width]`, for an objective of values.
     pub values: &'a [f32],
+    /// Of pairs of sequences, whether the first is good.
+    pub labels: &'a [bool],
+    /// A teacher's greatest logits for each row, `[rows][top]`.
+    pub top: &'a [Top],
 }
 
 /// Memory for the rows of a pass, reserved once.
@@ -35,6 +40,10 @@ pub struct Slab {
     pub targets: Vec<i32>,
     /// As [`Examples::values`].
     pub values: Vec<f32>,
+    /// As [`Examples::labels`].
+    pub labels: Vec<bool>,
+    /// As [`Examples::top`].
+    pub top: Vec<Top>,
     /// Rows that are filled; whoever fills sets it.
     pub rows: usize,
     lens: Vec<u32>,
@@ -59,16 +68,26 @@ impl Slab {
             places: filled(rows)?,
             targets: filled(if values { 0 } else { rows })?,
             values: filled(out)?,
+            labels: filled(rows / 2)?,
+            top: Vec::new(),
             rows: 0,
             lens: filled(rows)?,
         })
+    }
+
+    /// With room for that many of a teacher's logits for each row.
+    pub fn with_top(self, top: usize) -> Result<Slab> {
+        let Some(len) = self.places.len().checked_mul(top) else {
+            fail!(OutOfMemory, "{} rows of {top} logits do not fit the address space", self.places.len());
+        };
+        Ok(Slab { top: filled(len)?, ..self })
     }
 
     /// Bytes of memory for `rows` rows of a graph.
     pub fn bytes(graph: &Graph, rows: usize, values: bool) -> usize {
         let of_target = if values { graph.out_width() } else { 1 };
         let of_row = graph.in_width.max(1).saturating_add(of_target).saturating_mul(4).saturating_add(12);
-        rows.saturating_mul(of_row)
+        rows.saturating_mul(of_row).saturating_add(rows / 2)
     }
 
     /// The rows that are filled. Their sequences are counted from their places.
@@ -91,6 +110,8 @@ impl Slab {
             lens: &self.lens[..count],
             targets: &self.targets[..part(self.targets.len())],
             values: &self.values[..part(self.values.len())],
+            labels: &self.labels[..count / 2],
+            top: &self.top[..part(self.top.len())],
         }
     }
 }
@@ -137,6 +158,83 @@ impl Feed for Batches {
 
     fn fingerprint(&self) -> u32 {
         Batches::fingerprint(self)
+    }
+}
+
+impl Feed for PairBatches {
+    fn next(&mut self, to: &mut Slab) -> Result<bool> {
+        let (rows, pairs) = PairBatches::next(self, (&mut to.tokens, &mut to.targets, &mut to.places), &mut to.labels)?;
+        to.rows = rows;
+        Ok(pairs > 0)
+    }
+
+    fn position(&self) -> Position {
+        PairBatches::position(self)
+    }
+
+    fn seek(&mut self, position: Position) -> Result<()> {
+        PairBatches::seek(self, position)
+    }
+
+    fn epochs(&self) -> f64 {
+        PairBatches::epochs(self)
+    }
+
+    fn fingerprint(&self) -> u32 {
+        PairBatches::fingerprint(self)
+    }
+}
+
+/// A text's batches with a teacher's logits for each row.
+pub struct DistillFeed {
+    batches: Batches,
+    teacher: Arc<Teacher>,
+    origins: Vec<u64>,
+}
+
+impl DistillFeed {
+    /// Batches of `rows` rows in all, and the logits of the ids they are made of.
+    pub fn new(batches: Batches, teacher: &Arc<Teacher>, rows: usize) -> Result<DistillFeed> {
+        Ok(DistillFeed { batches, teacher: Arc::clone(teacher), origins: filled(rows)? })
+    }
+}
+
+impl Feed for DistillFeed {
+    fn next(&mut self, to: &mut Slab) -> Result<bool> {
+        let top = self.teacher.top();
+        if to.top.len() < self.origins.len() * top {
+            fail!(
+                Shape,
+                "{} rows of {top} logits of a teacher do not fit a batch without room for them",
+                self.origins.len()
+            );
+        }
+        let mut batch = Batch { tokens: &mut to.tokens, targets: &mut to.targets, places: &mut to.places };
+        let filled = self.batches.next_from(&mut batch, &mut self.origins)?;
+        to.rows = filled.map_or(0, |f| f.rows * self.batches.row());
+        for (row, origin) in to.top.chunks_exact_mut(top).zip(&self.origins).take(to.rows) {
+            match origin {
+                &u64::MAX => row.fill(Top::default()),
+                at => row.copy_from_slice(self.teacher.row(*at)?),
+            }
+        }
+        Ok(filled.is_some())
+    }
+
+    fn position(&self) -> Position {
+        Batches::position(&self.batches)
+    }
+
+    fn seek(&mut self, position: Position) -> Result<()> {
+        Batches::seek(&mut self.batches, position)
+    }
+
+    fn epochs(&self) -> f64 {
+        Batches::epochs(&self.batches)
+    }
+
+    fn fingerprint(&self) -> u32 {
+        Batches::fingerprint(&self.batches)
     }
 }
 

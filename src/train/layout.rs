@@ -1,6 +1,8 @@
 //! What a trainer will need, from shapes alone: the sizes of a pass, and the bytes by class.
 
 use super::adapter;
+use super::compare::Compared;
+use super::distill::Top;
 use super::examples::Slab;
 use super::loss::{self, CrossEntropy};
 use super::optim::{Method, Optimizer};
@@ -53,6 +55,9 @@ impl Layout {
         }
         let values = matches!(params.objective, Objective::Values);
         let batches = Slab::bytes(graph, rows, values).saturating_mul(params.passes);
+        let top = size_of::<Top>().saturating_mul(rows).saturating_mul(params.objective.top());
+        let batches = batches.saturating_add(top.saturating_mul(params.passes));
+        let batches = batches.saturating_add(Compared::bytes(&params.objective, rows));
         let end = graph.embedding_end();
         let (width, out) = (graph.width_at(end), graph.out_width());
         let near = (SLICE_BYTES / 4 / out.max(1)).clamp(32, 1024);

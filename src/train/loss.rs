@@ -4,6 +4,7 @@
 //! slices of rows, one after another, with the same bits: the running [`Total`] goes from one to the next, and the number of
 //! counted rows of the whole batch, which scales the gradient, is known from the targets beforehand.
 
+use super::preference::Rewards;
 use super::slots::CHUNK;
 use crate::error::{Result, fail};
 use crate::memory::{Frame, Need};
@@ -122,9 +123,20 @@ pub struct Total {
     pub weight: f64,
     /// Rows whose target had the greatest logit.
     pub hits: usize,
+    /// What pairs of answers came to, where there are some: then they are the rows, and hits those that are the right way round.
+    pub rewards: Rewards,
 }
 
 impl Total {
+    /// Adds those of another pass.
+    pub fn add(&mut self, other: &Total) {
+        self.loss += other.loss;
+        self.rows += other.rows;
+        self.weight += other.weight;
+        self.hits += other.hits;
+        self.rewards.add(&other.rewards);
+    }
+
     /// The mean loss; None when nothing counted.
     pub fn mean(&self) -> Option<f64> {
         (self.weight > 0.0).then(|| self.loss / self.weight)

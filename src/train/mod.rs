@@ -8,8 +8,10 @@
 pub mod adapter;
 pub mod checkpoint;
 pub mod clip;
+mod compare;
 pub mod control;
 pub mod data;
+pub mod distill;
 pub mod examples;
 pub mod export;
 pub mod fit;

@@ -3,6 +3,7 @@
 //! The logits of a slice of rows are there at once, never those of all. Halves work in the memory of a whole pass, so the layers of
 //! the head are computed again on the way back: the gradients have the same bits.
 
+use super::compare::Compared;
 use super::examples::Examples;
 use super::layout::name_of;
 use super::loss::{self, CrossEntropy, IGNORED, Logits, Targets, Total};
@@ -30,7 +31,7 @@ pub enum Passed {
 }
 
 /// What is to be done with examples.
-enum Task<'a> {
+pub(super) enum Task<'a> {
     /// Their loss.
     Judge,
     /// Their loss and gradients, in a batch that weighs so much in all.
@@ -39,14 +40,18 @@ enum Task<'a> {
     Forward(&'a mut [f32]),
     /// Gradients from those of the results, down to this layer.
     Backward(&'a [f32], usize),
+    /// The log-probabilities of their sequences.
+    Probe(&'a mut Compared),
+    /// What their pairs come to, and gradients in a batch of so many.
+    Compare(&'a mut Compared, Option<f64>),
 }
 
 impl Task<'_> {
     /// The layer where the way back ends, of which anything is trained first of all `first`; None when there is none.
     fn stop(&self, first: usize) -> Option<usize> {
         match self {
-            Task::Judge | Task::Forward(_) => None,
-            Task::Learn(_) => Some(first),
+            Task::Judge | Task::Forward(_) | Task::Probe(_) | Task::Compare(_, None) => None,
+            Task::Learn(_) | Task::Compare(_, Some(_)) => Some(first),
             Task::Backward(_, stop) => Some(*stop.max(&first)),
         }
     }
@@ -56,6 +61,12 @@ impl Trainer {
     /// What examples weigh in a mean: their counted rows, each times its class's weight; for values, their number.
     /// `InvalidArgument` for a class that there is not.
     pub fn weight(&self, examples: &Examples) -> Result<f64> {
+        if matches!(self.params.objective, Objective::Preference(_)) {
+            return Ok((examples.lens.len() / 2) as f64);
+        }
+        if let Objective::Distill(_) = self.params.objective {
+            return Ok(CrossEntropy::new(self.layout.out).count(Targets::Classes(examples.targets))?.weight);
+        }
         match entropy(&self.params.objective, self.layout.out) {
             Some(entropy) => Ok(entropy.count(Targets::Classes(examples.targets))?.weight),
             None => Ok(examples.values.len() as f64),
@@ -65,14 +76,20 @@ impl Trainer {
     /// The loss of examples.
     pub fn judge(&mut self, examples: &Examples) -> Result<Passed> {
         self.check_targets(examples)?;
-        self.pass(examples, 0, Task::Judge)
+        match self.params.objective {
+            Objective::Preference(_) => self.compare(examples, None, 0),
+            _ => self.pass(examples, 0, Task::Judge),
+        }
     }
 
     /// The loss of examples, and their share of the gradients is added: that of the mean over a batch that weighs `weight` in all.
     /// `number` is the pass's own, below 2^48: it decides dropout.
     pub fn learn(&mut self, examples: &Examples, weight: f64, number: u64) -> Result<Passed> {
         self.check_targets(examples)?;
-        self.pass(examples, number, Task::Learn(weight))
+        match self.params.objective {
+            Objective::Preference(_) => self.compare(examples, Some(weight), number),
+            _ => self.pass(examples, number, Task::Learn(weight)),
+        }
     }
 
     /// The results of examples, `[rows][out_width]`, to `y`; keeps what [`Trainer::backward`] needs. Targets are not looked at.
@@ -99,7 +116,7 @@ impl Trainer {
         self.pass(examples, number, Task::Backward(dy, stop)).map(drop)
     }
 
-    fn pass(&mut self, examples: &Examples, number: u64, mut task: Task) -> Result<Passed> {
+    pub(super) fn pass(&mut self, examples: &Examples, number: u64, mut task: Task) -> Result<Passed> {
         self.check_rows(examples)?;
         self.kept = None;
         if self.plain && task.stop(0).is_some() {
@@ -114,7 +131,7 @@ impl Trainer {
         match &task {
             Task::Forward(y) => check_results(y.len(), rows, out)?,
             Task::Backward(dy, _) => check_results(dy.len(), rows, out)?,
-            Task::Judge | Task::Learn(_) => {}
+            _ => {}
         }
         let scratch = Shards::new(scratch.bytes_mut());
         let exec = exec(model, &scratch, layout.scratch, cancel);
@@ -143,11 +160,15 @@ impl Trainer {
                 if !matches!(task, Task::Backward(..)) {
                     sequence_forward_train(body, pass, frame, whole, x, in_width, mid, cache)?;
                 }
-                // Rows without a target have a loss of nothing: they stay out of the head.
-                let judged = matches!(task, Task::Judge | Task::Learn(_)) && !examples.targets.is_empty();
+                // Rows without a target have a loss of nothing: they stay out of the head. A teacher's rows and pairs keep their places.
+                let classes = matches!(params.objective, Objective::Classes { .. }) && !examples.targets.is_empty();
+                let judged = matches!(task, Task::Judge | Task::Learn(_)) && classes;
                 let counted = if judged { gather(examples.targets, width, mid, targets) } else { rows };
                 let mut total = Total::default();
-                for at in (0..counted).step_by(slice) {
+                // Pairs are known when all rows are: their gradients take a second round.
+                let rounds = if matches!(task, Task::Compare(_, Some(_))) { 2 } else { 1 };
+                let slices = (0..rounds).flat_map(|round| (0..counted).step_by(slice).map(move |at| (round, at)));
+                for (round, at) in slices {
                     let part = at..counted.min(at + slice);
                     let s = sizes(part.len(), longest.min(part.len()));
                     let (inner, outer) = (part.start * width..part.end * width, part.start * out..part.end * out);
@@ -174,6 +195,28 @@ impl Trainer {
                             }
                             dy
                         }
+                        Task::Compare(compared, Some(weight)) if round > 0 => {
+                            let of = (examples, out, *weight);
+                            compared.gradients(&pass.run.exec, frame, logits, at, of)?;
+                            logits
+                        }
+                        Task::Probe(compared) => {
+                            compared.add(&pass.run.exec, frame, logits, at, examples, out)?;
+                            continue;
+                        }
+                        Task::Compare(compared, _) => {
+                            compared.add(&pass.run.exec, frame, logits, at, examples, out)?;
+                            if part.end < rows {
+                                continue;
+                            }
+                            total = compared.total();
+                            if !total.loss.is_finite() {
+                                let found = origin(model, (trained, values), (whole, cache), mid);
+                                let loss = || format!("the loss of the pairs is {}", total.loss);
+                                return Ok(Passed::Faulty(found.unwrap_or_else(loss)));
+                            }
+                            continue;
+                        }
                     };
                     if let Some(stop) = task.stop(layout.stop) {
                         let (x, dx) = (&mid[inner.clone()], (stop < end).then_some(&mut dmid[inner]));
@@ -197,6 +240,17 @@ impl Trainer {
         let (given, expected) = match self.params.objective {
             Objective::Classes { .. } => (e.targets.len(), rows),
             Objective::Values => (e.values.len(), rows * self.layout.out),
+            Objective::Preference(_) => {
+                self.check_pairs(e)?;
+                (e.targets.len(), rows)
+            }
+            Objective::Distill(distill) => {
+                CrossEntropy::new(self.layout.out).count(Targets::Classes(e.targets))?;
+                if e.top.len() != rows * distill.top || e.top.iter().any(|top| top.id as usize >= self.layout.out) {
+                    fail!(Shape, "{} of a teacher's logits for {rows} rows of {}", e.top.len(), distill.top);
+                }
+                (e.targets.len(), rows)
+            }
         };
         if given != expected {
             fail!(Shape, "{given} targets for {rows} rows, expected {expected}");
@@ -297,6 +351,13 @@ impl Slice<'_> {
             entropy.rows(exec, frame, to, targets, weight.map_or(1.0, |w| 1.0 / w), total)?;
             return Ok(logits);
         }
+        if let Objective::Distill(distill) = self.objective {
+            let e = self.examples;
+            let top = &e.top[rows.start * distill.top..rows.end * distill.top];
+            let of = (&mut *logits, apart);
+            distill.rows(exec, frame, of, (&e.targets[rows], top), weight.map(|w| 1.0 / w), total)?;
+            return Ok(logits);
+        }
         let values = &self.examples.values[rows.start * self.out..rows.end * self.out];
         total.loss += loss::mse(exec, frame, logits, values, loss::Reduction::Sum)?;
         total.rows += rows.len();
@@ -315,7 +376,7 @@ fn entropy(objective: &Objective, classes: usize) -> Option<CrossEntropy<'_>> {
         Objective::Classes { smoothing, weights } => {
             Some(CrossEntropy { smoothing: *smoothing, weights: weights.as_deref(), ..CrossEntropy::new(classes) })
         }
-        Objective::Values => None,
+        Objective::Values | Objective::Preference(_) | Objective::Distill(_) => None,
     }
 }
 

@@ -85,6 +85,8 @@ pub struct Report {
     pub loss: f64,
     /// Share of the counted rows whose target was the greatest; 0 for values.
     pub accuracy: f64,
+    /// By how much better answers are rewarded more, for pairs of answers.
+    pub margin: Option<f64>,
     /// The learning rate.
     pub rate: f64,
     /// The norm of the gradients before clipping.
@@ -106,6 +108,8 @@ pub struct Validation {
     pub loss: f64,
     /// As [`Report::accuracy`].
     pub accuracy: f64,
+    /// As [`Report::margin`].
+    pub margin: Option<f64>,
     /// Rows that counted.
     pub rows: usize,
     /// Whether it is the best so far.
@@ -213,7 +217,7 @@ impl<'a> Run<'a> {
         let (graph, values) = (&trainer.model().graph, matches!(trainer.params().objective, Objective::Values));
         let mut slabs = try_vec(params.accumulate, "batches")?;
         for _ in 0..params.accumulate {
-            slabs.push(Slab::new(graph, trainer.params().rows, values)?);
+            slabs.push(Slab::new(graph, trainer.params().rows, values)?.with_top(trainer.params().objective.top())?);
         }
         let mut params = params.clone();
         if params.validate_every > 0 && params.early.is_none() {
@@ -322,11 +326,7 @@ impl<'a> Run<'a> {
         for (i, slab) in self.slabs.iter_mut().enumerate() {
             let number = self.step * self.params.accumulate as u64 + i as u64;
             match self.trainer.learn(&slab.examples(), weight, number)? {
-                Passed::Total(t) => {
-                    total.loss += t.loss;
-                    total.rows += t.rows;
-                    total.hits += t.hits;
-                }
+                Passed::Total(t) => total.add(&t),
                 Passed::Faulty(what) => {
                     fault = Some(what);
                     break;
@@ -358,6 +358,7 @@ impl<'a> Run<'a> {
             step: self.step,
             loss: total.loss / weight,
             accuracy: total.hits as f64 / total.rows.max(1) as f64,
+            margin: total.rewards.margin(),
             rate,
             norm,
             rows,
@@ -379,7 +380,8 @@ impl<'a> Run<'a> {
         }
         let verdict = self.params.early.as_mut().map_or(Verdict::Wait, |rule| rule.observe(loss));
         let accuracy = total.hits as f64 / total.rows.max(1) as f64;
-        Ok((Validation { loss, accuracy, rows: total.rows, best: verdict == Verdict::Best }, verdict))
+        let (margin, best) = (total.rewards.margin(), verdict == Verdict::Best);
+        Ok((Validation { loss, accuracy, margin, rows: total.rows, best }, verdict))
     }
 
     /// Writes a checkpoint, and removes those that are too many.
@@ -437,12 +439,7 @@ pub fn judge(trainer: &mut Trainer, feed: &mut dyn Feed, slab: &mut Slab, passes
     let mut done = 0;
     while (passes == 0 || done < passes) && feed.next(slab)? {
         match trainer.judge(&slab.examples())? {
-            Passed::Total(t) => {
-                total.loss += t.loss;
-                total.rows += t.rows;
-                total.weight += t.weight;
-                total.hits += t.hits;
-            }
+            Passed::Total(t) => total.add(&t),
             Passed::Faulty(what) => fail!(State, "validation: {what}"),
         }
         done += 1;

@@ -5,8 +5,11 @@
 
 use super::adapter::{self, AdapterParams};
 use super::clip::{self, Clip};
+use super::compare::Compared;
+use super::distill::Distill;
 use super::layout::{Layout, name_of, reserved, slots};
 use super::optim::{Group, Method, Optimizer, Outcome};
+use super::preference::Preference;
 use crate::adapter::Adapter;
 use crate::engine::Model;
 use crate::engine::adapter as engine;
@@ -31,12 +34,37 @@ pub enum Objective {
     },
     /// The mean squared error of values.
     Values,
+    /// Answers compared with each other, and with what the base says of them: pairs of sequences, and a trained adapter.
+    Preference(Preference),
+    /// The cross-entropy of the next token, and the distance from a teacher's favourites.
+    Distill(Distill),
 }
 
 impl Objective {
     /// Elements of a row of gradients that cannot take the place of the predictions.
     pub(super) fn gradient_width(&self, out: usize) -> usize {
-        if matches!(self, Objective::Values) { out } else { 0 }
+        let apart = match self {
+            Objective::Values => true,
+            Objective::Distill(distill) => distill.needs_place(),
+            Objective::Classes { .. } | Objective::Preference(_) => false,
+        };
+        if apart { out } else { 0 }
+    }
+}
+
+impl Objective {
+    /// A teacher's logits of each row.
+    pub(super) fn top(&self) -> usize {
+        if let Objective::Distill(distill) = self { distill.top } else { 0 }
+    }
+
+    /// `InvalidArgument` for numbers out of range.
+    fn check(&self) -> Result<()> {
+        match self {
+            Objective::Preference(preference) => preference.check(),
+            Objective::Distill(distill) => distill.check(),
+            Objective::Classes { .. } | Objective::Values => Ok(()),
+        }
     }
 }
 
@@ -115,6 +143,8 @@ pub struct Trainer {
     pub(super) cancel: Arc<AtomicBool>,
     /// The number of the pass whose forward half was taken alone, and of which all is still there.
     pub(super) kept: Option<u64>,
+    /// Pairs of the pass under way.
+    pub(super) compared: Compared,
 }
 
 impl Trainer {
@@ -123,6 +153,7 @@ impl Trainer {
     ///
     /// Errors: `Budget` says what was needed; `InvalidArgument` for sizes and numbers out of range, and when nothing is trained.
     pub fn new(model: &Arc<Model>, params: &TrainerParams, wanted: impl Fn(&str) -> bool) -> Result<Trainer> {
+        params.objective.check()?;
         let (graph, store) = (&model.graph, &model.store);
         let name = |param: &Param| name_of(model, param);
         let trained = Trained::new(&graph.layers, store, |param| wanted(&name(param)))?;
@@ -161,6 +192,7 @@ impl Trainer {
             layout,
             cancel: Arc::new(AtomicBool::new(false)),
             kept: None,
+            compared: Compared::new(&params.objective, params.rows)?,
         })
     }
 

@@ -8,12 +8,15 @@ use qorus::gguf::Gguf;
 use qorus::models::Graph;
 use qorus::tokenizer::Tokenizer;
 use qorus::train::Feed;
-use qorus::train::data::{BatchParams, Batches, Fill, Ids, Part, Sift, Source, Split, prepare};
+use qorus::train::data::{
+    BatchParams, Batches, Fill, Ids, Kind, PairBatches, Part, Sift, Source, Split, Teacher, prepare,
+};
+use qorus::train::examples::DistillFeed;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 #[derive(clap::Args)]
-pub struct Args {
+pub struct Data {
     /// Tokens of a row; samples are packed into rows, and one that is longer is an error [default: 512, or what the model has]
     #[arg(long, value_name = "N", value_parser = args::count())]
     ctx: Option<usize>,
@@ -48,7 +51,7 @@ fn dedup(text: &str) -> std::result::Result<Dedup, String> {
     }
 }
 
-impl Args {
+impl Data {
     /// Tokens of a row.
     pub fn length(&self, graph: &Graph) -> Result<usize> {
         let most = graph.ctx_train;
@@ -60,8 +63,10 @@ impl Args {
     }
 
     /// The samples as ids, made once.
+    #[allow(clippy::too_many_arguments)] // each is one thing, and it is called once
     pub fn ids(
         &self,
+        kind: Kind,
         files: &[PathBuf],
         folder: &Folder,
         gguf: &Gguf,
@@ -75,7 +80,7 @@ impl Args {
             longest: self.max_length.map_or(length, |n| n.min(length)),
             cut: self.max_length.is_some(),
         };
-        let source = Source { sift, ..Source::jsonl(files) };
+        let source = Source { kind, sift, ..Source::jsonl(files) };
         let bar = if json { indicatif::ProgressBar::hidden() } else { output::progress_bytes() };
         bar.set_message("reading");
         let ids = prepare(&source, gguf, tokenizer, &folder.file("data.ids"), &mut |done, of| {
@@ -96,23 +101,45 @@ impl Args {
 
 /// What is learned from, and what is kept.
 pub struct Feeds {
-    train: Batches,
-    kept: Option<Batches>,
-    /// Tokens of an epoch, and of what is kept.
+    train: Box<dyn Feed>,
+    kept: Option<Box<dyn Feed>>,
+    /// Tokens of an epoch, and of what is kept, places that pairs leave empty included.
     pub tokens: u64,
     pub kept_tokens: u64,
 }
 
 impl Feeds {
-    pub fn new(args: &Args, ids: &Arc<Ids>, micro: usize, length: usize, seed: u64) -> Result<Feeds> {
+    /// Batches of `micro` rows, or pairs.
+    pub fn new(
+        args: &Data,
+        ids: &Arc<Ids>,
+        kind: Kind,
+        (micro, length): (usize, usize),
+        (seed, teacher): (u64, Option<Arc<Teacher>>),
+    ) -> Result<Feeds> {
         let share = args.validation;
+        if kind.is_paired() {
+            let side = |part| PairBatches::new(Arc::clone(ids), (micro, length), share, part, seed);
+            let train = side(Part::Train)?;
+            let kept = if share > 0.0 { Some(side(Part::Validation)?) } else { None };
+            let tokens = |pairs: u64| pairs * 2 * length as u64;
+            let (tokens, kept_tokens) = (tokens(train.pairs()), kept.as_ref().map_or(0, |k| tokens(k.pairs())));
+            let kept = kept.map(|k| Box::new(k) as Box<dyn Feed>);
+            return Ok(Feeds { train: Box::new(train), kept, tokens, kept_tokens });
+        }
         let split = if share > 0.0 { Split::Hash { share, seed } } else { Split::None };
         let params = BatchParams { split, seed, ..BatchParams::train(micro, length, Fill::Whole) };
         let train = Batches::new(Arc::clone(ids), &params)?;
         let kept = BatchParams { part: Part::Validation, ..params }.validation();
         let kept = if share > 0.0 { Some(Batches::new(Arc::clone(ids), &kept)?) } else { None };
         let (tokens, kept_tokens) = (train.tokens(), kept.as_ref().map_or(0, Batches::tokens));
-        Ok(Feeds { train, kept, tokens, kept_tokens })
+        let feed = |batches: Batches| -> Result<Box<dyn Feed>> {
+            Ok(match &teacher {
+                Some(teacher) => Box::new(DistillFeed::new(batches, teacher, micro * length)?),
+                None => Box::new(batches),
+            })
+        };
+        Ok(Feeds { train: feed(train)?, kept: kept.map(feed).transpose()?, tokens, kept_tokens })
     }
 
     /// Whether anything is kept for validation.
@@ -121,6 +148,6 @@ impl Feeds {
     }
 
     pub fn both(&mut self) -> (&mut dyn Feed, Option<&mut dyn Feed>) {
-        (&mut self.train, self.kept.as_mut().map(|kept| kept as &mut dyn Feed))
+        (&mut *self.train, self.kept.as_mut().map(|kept| &mut **kept as &mut dyn Feed))
     }
 }

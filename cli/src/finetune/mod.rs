@@ -1,6 +1,7 @@
 //! `qorus finetune`: an adapter for a model of any storage type, from examples; the model stays mapped and as it is.
 
 mod data;
+mod method;
 mod settings;
 
 use crate::args::{self, Bf16, Threads};
@@ -16,7 +17,7 @@ use qorus::engine::{self, ContextParams};
 use qorus::gguf::Gguf;
 use qorus::train::fit::{Fitted, Task};
 use qorus::train::run::{EXTENSION, End, Run};
-use qorus::train::{Trainer, checkpoint};
+use qorus::train::{Trainer, TrainerParams, checkpoint};
 use serde_json::json;
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -27,15 +28,15 @@ pub struct Args {
     /// The base, a GGUF file; of a split model, its first part
     #[arg(short, long, value_name = "FILE")]
     model: PathBuf,
-    /// JSON lines: {"messages": [...]}, {"prompt", "completion"} or {"text"}; can be given several times
+    /// JSON lines: {"messages": [...]}, {"prompt", "completion"} or {"text"}; for dpo {"prompt" or "messages", "chosen", "rejected"}, for
+    /// kto answers with "label": true or false; can be given several times
     #[arg(long, value_name = "FILE", required = true)]
     data: Vec<PathBuf>,
     /// The adapter to write, a GGUF file; a name without .gguf is a folder as PEFT has it
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// What is learned: sft (the answers)
-    #[arg(long, value_enum, default_value_t = Method::Sft)]
-    method: Method,
+    #[command(flatten)]
+    method: method::What,
     /// The adapter's rank
     #[arg(long, value_name = "R", default_value_t = 16, value_parser = args::count())]
     rank: usize,
@@ -55,9 +56,9 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
     #[command(flatten)]
-    data_args: data::Args,
+    data_args: data::Data,
     #[command(flatten)]
-    settings: settings::Args,
+    settings: settings::Settings,
     #[command(flatten)]
     threads: Threads,
     #[command(flatten)]
@@ -73,13 +74,6 @@ pub struct Args {
     json: bool,
 }
 
-/// What is learned from the examples.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Method {
-    /// The answers, token by token
-    Sft,
-}
-
 pub fn main(args: Args) -> Result {
     let held = held::by_signals()?;
     let begin = match (args.resume, args.restart) {
@@ -93,13 +87,23 @@ pub fn main(args: Args) -> Result {
     let from = args.from.as_ref().map(|path| Adapter::open(path, &gguf)).transpose()?;
     let length = args.data_args.length(&model.graph)?;
     let folder = Folder::new(&run_folder(&args.output), &args.describe(length), begin)?;
-    let ids = Arc::new(args.data_args.ids(&args.data, &folder, &gguf, model.tokenizer()?, length, args.json)?);
+    let ids = Arc::new(args.data_args.ids(
+        args.method.kind(),
+        &args.data,
+        &folder,
+        &gguf,
+        model.tokenizer()?,
+        length,
+        args.json,
+    )?);
     let fitted = args.fit(&model, length)?;
     let mut trainer = Trainer::new(&model, &fitted.params, |_| false)?;
     if let Some(from) = &from {
         trainer.set_adapter(from)?;
     }
-    let mut feeds = Feeds::new(&args.data_args, &ids, fitted.micro, length, args.settings.seed)?;
+    let teacher = args.method.teacher(&runtime, &ids, &folder, length, args.json)?;
+    let mut feeds =
+        Feeds::new(&args.data_args, &ids, args.method.kind(), (fitted.micro, length), (args.settings.seed, teacher))?;
     let step = fitted.params.rows * fitted.params.passes;
     let rules =
         args.settings.run(fitted.params.passes, feeds.tokens as f64 / step as f64, folder.path(), feeds.validates())?;
@@ -168,19 +172,24 @@ impl Args {
             dropout: self.dropout,
             targets: self.targets.clone(),
         };
-        let params = self.settings.trainer(adapter, length);
+        let params = self.settings.trainer(adapter, self.method.objective(), length);
+        // Pairs are two sequences that stay together.
+        let two = if self.method.kind().is_paired() { 2 } else { 1 };
+        let params = TrainerParams { longest: two * length, ..params };
         let task = Task { gguf, graph: &model.graph, base, threads, batch: self.settings.batch };
-        Ok(task.fit(&params, |_| false)?)
+        let mut fitted = task.fit(&params, |_| false)?;
+        fitted.params.longest = length;
+        Ok(fitted)
     }
 
     /// The settings as a file keeps them beside the run.
     fn describe(&self, length: usize) -> String {
         let files: Vec<String> = self.data.iter().map(|f| format!("{:?}", f.display().to_string())).collect();
         format!(
-            "model = {:?}\ndata = [{}]\nmethod = \"{:?}\"\nkind = \"{}\"\nrank = {}\nalpha = {}\ntargets = {:?}\ndropout = {}\nlength = {length}\n{}{}",
+            "model = {:?}\ndata = [{}]\n{}kind = \"{}\"\nrank = {}\nalpha = {}\ntargets = {:?}\ndropout = {}\nlength = {length}\n{}{}",
             self.model.display().to_string(),
             files.join(", "),
-            self.method,
+            self.method.describe(),
             self.kind.name(),
             self.rank,
             self.alpha(),

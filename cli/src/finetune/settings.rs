@@ -6,18 +6,18 @@ use qorus::train::clip::Clip;
 use qorus::train::optim::{Betas, Group, Method};
 use qorus::train::run::{OnFault, RunParams};
 use qorus::train::schedule::{EarlyStop, Fall, Schedule};
-use qorus::train::{AdapterParams, TrainerParams};
+use qorus::train::{AdapterParams, Objective, TrainerParams};
 use std::path::Path;
 
 #[derive(clap::Args)]
-pub struct Args {
+pub struct Settings {
     /// Steps [default: three times through the data]
     #[arg(long, value_name = "N", value_parser = args::count(), conflicts_with = "epochs")]
     steps: Option<usize>,
     /// Times through the data
     #[arg(long, value_name = "E")]
     epochs: Option<f64>,
-    /// Rows of --ctx tokens that make a step; how many go through the layers together, the budget decides
+    /// Rows of --ctx tokens, or pairs of answers, that make a step; how many go through the layers together, the budget decides
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = args::count())]
     pub batch: usize,
     /// The learning rate, after the warm-up
@@ -80,12 +80,13 @@ enum Optimizer {
     Adamw8,
 }
 
-impl Args {
+impl Settings {
     /// What a trainer of an adapter is made for, before the budget decides.
-    pub fn trainer(&self, adapter: AdapterParams, length: usize) -> TrainerParams {
+    pub fn trainer(&self, adapter: AdapterParams, objective: Objective, length: usize) -> TrainerParams {
         let betas = Betas::default();
         TrainerParams {
             longest: length,
+            objective,
             method: match self.optimizer {
                 Optimizer::Adamw => Method::AdamW(betas),
                 Optimizer::Adamw8 => Method::AdamW8(betas),

@@ -87,6 +87,12 @@ impl<'a> Watcher<'a> {
             "accuracy": number(report.accuracy),
             "epoch": number(report.epochs),
         });
+        if let Some(margin) = report.margin {
+            line["reward_margin"] = number(margin);
+        }
+        if let Some(margin) = report.validation.and_then(|v| v.margin) {
+            line["val_reward_margin"] = number(margin);
+        }
         if let Some(v) = report.validation {
             line["val_loss"] = number(v.loss);
             line["val_accuracy"] = number(v.accuracy);
@@ -114,7 +120,9 @@ impl<'a> Watcher<'a> {
         let bits = self
             .bytes_per_token
             .map_or(String::new(), |bytes| format!(" ({:.3} bits per byte)", v.loss / std::f64::consts::LN_2 / bytes));
-        let best = if v.best { ", the best so far" } else { "" };
+        let margin =
+            v.margin.map_or(String::new(), |m| format!(", reward margin {m:.3} ({:.0} % right)", 100.0 * v.accuracy));
+        let best = format!("{margin}{}", if v.best { ", the best so far" } else { "" });
         let said = format!(
             "step {step}: loss {loss:.4}, validation {:.4}{bits}{best}; rate {rate:.2e}, gradient norm {norm:.2}, {speed:.0} rows/s",
             v.loss

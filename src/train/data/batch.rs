@@ -278,6 +278,12 @@ impl Batches {
     /// Errors: `InvalidArgument` for slices that are not rows x row long; `FileChanged` when the file of ids did; `Format`
     /// when it is damaged. The position is then what it was.
     pub fn next(&mut self, batch: &mut Batch) -> Result<Option<Filled>> {
+        self.next_from(batch, &mut [])
+    }
+
+    /// The same, and to `origins`, where it has room, which token of the ids each row is; `u64::MAX` for padding.
+    pub fn next_from(&mut self, batch: &mut Batch, origins: &mut [u64]) -> Result<Option<Filled>> {
+        origins.fill(u64::MAX);
         let BatchParams { rows, row, .. } = self.params;
         let lens = [batch.tokens.len(), batch.targets.len(), batch.places.len()];
         if lens != [rows * row; 3] {
@@ -296,7 +302,8 @@ impl Batches {
                 targets: &mut batch.targets[part.clone()],
                 places: &mut batch.places[part],
             };
-            if let Err(e) = self.fill(&mut row, &mut filled, no) {
+            let origins = origins.get_mut(no * self.params.row..).unwrap_or_default();
+            if let Err(e) = self.fill(&mut row, &mut filled, no, origins) {
                 self.begin(before.epoch);
                 self.position = before;
                 return Err(e);
@@ -306,7 +313,7 @@ impl Batches {
     }
 
     /// Fills one row, `no` of the batch.
-    fn fill(&mut self, to: &mut Batch, filled: &mut Filled, no: usize) -> Result<()> {
+    fn fill(&mut self, to: &mut Batch, filled: &mut Filled, no: usize, origins: &mut [u64]) -> Result<()> {
         let room = to.tokens.len();
         let mut at = 0;
         while at < room {
@@ -324,6 +331,9 @@ impl Batches {
                 to.targets[at + i] = if next.1 { next.0 as i32 } else { IGNORED };
                 to.places[at + i] = Place { seq: filled.segments + no as u32, pos: i as u32 };
                 filled.counted += usize::from(next.1);
+                if let Some(origin) = origins.get_mut(at + i) {
+                    *origin = from + i as u64;
+                }
             }
             at += take;
             filled.segments += 1;

@@ -16,6 +16,7 @@ pub mod sift;
 pub mod source;
 mod stretch;
 pub mod table;
+pub mod teacher;
 pub mod vocab;
 
 pub use batch::{Batch, BatchParams, Batches, Fill, Filled, IGNORED, Part, Place, Position, Split};
@@ -25,3 +26,4 @@ pub use prepare::prepare;
 pub use shuffle::Permutation;
 pub use sift::{Sift, Sifted};
 pub use source::{Kind, Source};
+pub use teacher::Teacher;

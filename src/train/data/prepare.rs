@@ -202,7 +202,6 @@ fn jsonl(
     let mut text = Text::default();
     let mut coder = Coder { tokenizer, sift: source.sift, end: source.end, whole: Vec::new(), head: Vec::new() };
     let mut crc = crc32fast::Hasher::new();
-    let mut kept = 0;
     for path in &source.files {
         let mut lines = Lines::open(path, source.max_line)?;
         while let Some((number, line)) = lines.next()? {
@@ -217,16 +216,18 @@ fn jsonl(
                 };
                 if seen.looks() {
                     let found = match &asked {
-                        Some(asked) => seen.look(&asked.whole(), kept)?,
-                        None => seen.look(&text.text, kept)?,
+                        Some(asked) => seen.look(&asked.whole())?,
+                        None => seen.look(&text.text)?,
                     };
                     match found {
                         Found::New => {}
-                        Found::Equal(_) => return Ok(sifted.equal += 1),
-                        Found::Alike(_) => return Ok(sifted.alike += 1),
+                        Found::Equal => sifted.equal += 1,
+                        Found::Alike => sifted.alike += 1,
+                    }
+                    if found != Found::New {
+                        return Ok(());
                     }
                 }
-                kept += 1;
                 match asked {
                     Some(asked) => asker.take(asked, &mut |text, label| coder.encode(text, label, out, sifted)),
                     None => coder.encode(&text, false, out, sifted),

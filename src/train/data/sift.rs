@@ -7,8 +7,7 @@
 //! (intersection over union), with a standard error of at most 0.044. The [`HASHES`] values are cut into [`BANDS`] bands; texts are
 //! compared when they have all values of a band in common, which two of a resemblance of 0.8 have with a probability above 0.9999.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 
 use crate::error::{Result, fail};
 
@@ -63,13 +62,12 @@ impl Sift {
 pub(super) struct Seen {
     near: Option<f32>,
     exact: bool,
-    /// Hash of a text to its number.
-    texts: HashMap<[u8; 16], u64>,
+    /// Hashes of the texts.
+    texts: HashSet<[u8; 16]>,
     /// Band and hash of its values to the texts that have it first.
     bands: HashMap<(u8, u64), u32>,
     /// `[texts][HASHES]`
     signatures: Vec<u32>,
-    numbers: Vec<u64>,
     multipliers: [(u64, u64); HASHES],
     shingles: Vec<char>,
 }
@@ -78,10 +76,10 @@ pub(super) struct Seen {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Found {
     New,
-    /// The number of the text it equals.
-    Equal(u64),
-    /// The number of a text it resembles.
-    Alike(u64),
+    /// The same as one before.
+    Equal,
+    /// Almost the same as one before.
+    Alike,
 }
 
 impl Seen {
@@ -95,10 +93,9 @@ impl Seen {
         Seen {
             near: sift.near,
             exact: sift.exact,
-            texts: HashMap::new(),
+            texts: HashSet::new(),
             bands: HashMap::new(),
             signatures: Vec::new(),
-            numbers: Vec::new(),
             multipliers: std::array::from_fn(|_| (next() | 1, next())),
             shingles: Vec::new(),
         }
@@ -109,24 +106,27 @@ impl Seen {
         self.exact || self.near.is_some()
     }
 
-    /// Looks for a text, and remembers it as number `no` when it is new.
-    pub fn look(&mut self, text: &str, no: u64) -> Result<Found> {
+    /// Looks for a text, and remembers it when it is new.
+    pub fn look(&mut self, text: &str) -> Result<Found> {
         if self.texts.try_reserve(1).is_err() {
-            fail!(OutOfMemory, "no memory to remember sample {no}: take less at once, or no deduplication");
+            fail!(
+                OutOfMemory,
+                "no memory to remember {} samples: take less at once, or no deduplication",
+                self.texts.len()
+            );
         }
         let mut key = [0; 16];
         key.copy_from_slice(&blake3::hash(text.as_bytes()).as_bytes()[..16]);
-        match self.texts.entry(key) {
-            Entry::Occupied(at) => return Ok(Found::Equal(*at.get())),
-            Entry::Vacant(at) => drop(at.insert(no)),
+        if !self.texts.insert(key) {
+            return Ok(Found::Equal);
         }
         match self.near {
-            Some(near) => self.look_near(text, near, no),
+            Some(near) => self.look_near(text, near),
             None => Ok(Found::New),
         }
     }
 
-    fn look_near(&mut self, text: &str, near: f32, no: u64) -> Result<Found> {
+    fn look_near(&mut self, text: &str, near: f32) -> Result<Found> {
         let signature = self.signature(text);
         let keys: [(u8, u64); BANDS] = std::array::from_fn(|band| {
             let values = &signature[band * (HASHES / BANDS)..][..HASHES / BANDS];
@@ -137,17 +137,15 @@ impl Seen {
             let other = &self.signatures[at as usize * HASHES..][..HASHES];
             let same = signature.iter().zip(other).filter(|(a, b)| a == b).count();
             if same as f32 >= near * HASHES as f32 {
-                return Ok(Found::Alike(self.numbers[at as usize]));
+                return Ok(Found::Alike);
             }
         }
-        let room = self.signatures.try_reserve(HASHES).is_ok()
-            && self.numbers.try_reserve(1).is_ok()
-            && self.bands.try_reserve(BANDS).is_ok();
-        let Some(at) = u32::try_from(self.numbers.len()).ok().filter(|_| room) else {
-            fail!(OutOfMemory, "no memory to remember sample {no}: take less at once, or no near deduplication");
+        let room = self.signatures.try_reserve(HASHES).is_ok() && self.bands.try_reserve(BANDS).is_ok();
+        let texts = self.signatures.len() / HASHES;
+        let Some(at) = u32::try_from(texts).ok().filter(|_| room) else {
+            fail!(OutOfMemory, "no memory to remember {texts} samples: take less at once, or no near deduplication");
         };
         self.signatures.extend(signature);
-        self.numbers.push(no);
         for key in keys {
             self.bands.entry(key).or_insert(at);
         }
@@ -217,18 +215,18 @@ mod tests {
     fn equal_and_almost_equal_texts_are_found() {
         let mut seen = Seen::new(&Sift { near: Some(0.8), exact: true, ..Sift::default() });
         let a = words(0, 400);
-        assert_eq!(seen.look(&a, 1).unwrap(), Found::New);
-        assert_eq!(seen.look(&a, 2).unwrap(), Found::Equal(1));
-        assert_eq!(seen.look(&a.to_uppercase(), 3).unwrap(), Found::Alike(1));
-        assert_eq!(seen.look(&format!("{}\n\n", a.replace(' ', " \t ")), 4).unwrap(), Found::Alike(1));
-        assert_eq!(seen.look(&words(10, 400), 5).unwrap(), Found::Alike(1));
-        assert_eq!(seen.look(&words(200, 600), 6).unwrap(), Found::New);
-        assert_eq!(seen.look(&words(205, 605), 7).unwrap(), Found::Alike(6));
-        for (no, short) in ["", "a", "ab", "abcd", "abcde"].into_iter().enumerate() {
-            assert_eq!(seen.look(short, 10 + no as u64).unwrap(), Found::New, "{short:?}");
+        assert_eq!(seen.look(&a).unwrap(), Found::New);
+        assert_eq!(seen.look(&a).unwrap(), Found::Equal);
+        assert_eq!(seen.look(&a.to_uppercase()).unwrap(), Found::Alike);
+        assert_eq!(seen.look(&format!("{}\n\n", a.replace(' ', " \t "))).unwrap(), Found::Alike);
+        assert_eq!(seen.look(&words(10, 400)).unwrap(), Found::Alike);
+        assert_eq!(seen.look(&words(200, 600)).unwrap(), Found::New);
+        assert_eq!(seen.look(&words(205, 605)).unwrap(), Found::Alike);
+        for short in ["", "a", "ab", "abcd", "abcde"] {
+            assert_eq!(seen.look(short).unwrap(), Found::New, "{short:?}");
         }
         let mut only = Seen::new(&Sift { exact: true, ..Sift::default() });
-        assert!(only.looks() && only.look("a b", 0).unwrap() == Found::New);
-        assert_eq!((only.look("A b", 1).unwrap(), only.look("a b", 2).unwrap()), (Found::New, Found::Equal(0)));
+        assert!(only.looks() && only.look("a b").unwrap() == Found::New);
+        assert_eq!((only.look("A b").unwrap(), only.look("a b").unwrap()), (Found::New, Found::Equal));
     }
 }

@@ -64,7 +64,7 @@ impl Recipe {
                 let weights = if self.class_weights { Some(class_weights(classes.len(), of_rows)?) } else { None };
                 let smoothing = match &self.trainer.objective {
                     Objective::Classes { smoothing, .. } => *smoothing,
-                    Objective::Values => 0.0,
+                    Objective::Values | Objective::Preference(_) | Objective::Distill(_) => 0.0,
                 };
                 Objective::Classes { smoothing, weights }
             }
