@@ -2,14 +2,18 @@
 
 use crate::{command, done, file, qorus, scratch};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A wheel: its centre against its rim, and around the rim by turns: 8 spokes and 8 rim edges of weight 1.
+///
+/// Each test has a file of its own: one that is written anew while another reads it is refused.
 fn wheel() -> String {
+    static NUMBER: AtomicUsize = AtomicUsize::new(0);
     let mut text = "9 16\n".to_owned();
     for i in 0..8 {
         text += &format!("1 {} 1\n{} {} 1\n", i + 2, i + 2, (i + 1) % 8 + 2);
     }
-    file("wheel.gset", text.as_bytes())
+    file(&format!("wheel-{}.gset", NUMBER.fetch_add(1, Ordering::Relaxed)), text.as_bytes())
 }
 
 #[test]
