@@ -77,6 +77,30 @@ fn a_budget_is_kept_to_the_byte() {
 }
 
 #[test]
+fn a_budget_for_an_adapter_chooses_or_says_what_would_fit() {
+    let model = model();
+    let begin = ["plan", &model, "--train", "lora", "--rank", "4", "--ctx", "64", "--batch", "4"];
+    let plan = |more: &[&str]| qorus(&[&begin[..], &["--json"], more].concat()).json();
+    let free = plan(&[]);
+    let adapter = bytes(&free, "adapters");
+    assert!(adapter > 0 && bytes(&free, "gradients") == adapter && bytes(&free, "optimizer") == 2 * adapter);
+    assert_eq!((bytes(&free, "sequences_per_pass"), bytes(&free, "passes_per_step")), (4, 1));
+    let budget = bytes(&free, "total_without_mapped") * 3 / 4;
+    let fitted = plan(&["--budget", &budget.to_string()]);
+    assert!(bytes(&fitted, "total_without_mapped") <= budget, "{fitted}");
+    assert!(bytes(&fitted, "sequences_per_pass") < 4 || fitted["activations_as"] == "recompute", "{fitted}");
+    assert!(
+        qorus(&[&begin[..], &["--budget", &budget.to_string()][..]].concat()).text().contains("sequences in a pass")
+    );
+    let refused = qorus(&[&begin[..], &["--budget", "1M"][..]].concat());
+    assert_eq!((refused.code, refused.err.lines().count()), (1, 1));
+    assert!(refused.err.contains("bytes more") && refused.err.contains("would fit"), "{}", refused.err);
+    let head = plan(&["--targets", "head", "--optimizer", "adamw8"]);
+    assert!(bytes(&head, "adapters") < adapter && bytes(&head, "optimizer") < 2 * bytes(&head, "adapters"));
+    qorus(&[&begin[..], &["--targets", "nose"][..]].concat()).refused(1, &["nose", "gate"]);
+}
+
+#[test]
 fn a_quantized_model_is_smaller_and_runs() {
     let out = scratch("small-q8_0.gguf").to_str().unwrap().to_owned();
     let v = qorus(&["quantize", &model(), &out, "q8_0", "--json"]).json();
