@@ -40,7 +40,8 @@ pub(super) fn read(folder: &Path, base: &Gguf) -> Result<Adapter> {
     let file = SafeTensors::deserialize(&map).map_err(damaged)?;
     let (_, header) = SafeTensors::read_metadata(&map).map_err(damaged)?;
     let mut modules: BTreeMap<String, Parts> = BTreeMap::new();
-    for (tensor, view) in file.tensors() {
+    // Of a head or an embedding PEFT also stores what it was before: the base has that.
+    for (tensor, view) in file.tensors().into_iter().filter(|(name, _)| !name.ends_with(".base_layer.weight")) {
         let inner = tensor.strip_prefix(PREFIX).unwrap_or(&tensor);
         let inner = inner.strip_suffix(".weight").unwrap_or(inner);
         let Some((module, part)) = inner.rsplit_once('.') else {
