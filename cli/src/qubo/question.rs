@@ -12,13 +12,16 @@ use std::time::Duration;
 /// Seconds where nothing else bounds the run.
 const TIME: Duration = Duration::from_secs(2);
 
+/// What an answer comes to beside its value: a name, and a number.
+pub type Measure = (&'static str, f64);
+
 /// Solves and prints. `names` are the variables'; `extra` says what else an answer comes to.
 pub fn answer(
     solving: &Solving,
     formulated: &Formulated,
     greedy: &[u8],
     names: &[String],
-    extra: &dyn Fn(&[u8]) -> Vec<(&'static str, f64)>,
+    extra: &dyn Fn(&[u8]) -> Vec<Measure>,
 ) -> Result {
     let model = &formulated.model;
     let mut params = SolveParams { initial_states: formulated.complete(greedy)?, ..solving.params() };
