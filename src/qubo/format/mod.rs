@@ -198,7 +198,7 @@ pub fn write(out: &mut dyn Write, format: Format, problem: &Problem, labels: Opt
     }
 }
 
-/// Writes the file at `path`, whole or not at all. Errors as [`write`].
+/// Writes the file at `path`, whole or not at all. Errors as [`write`](fn@write).
 pub fn save(path: &Path, format: Format, problem: &Problem, labels: Option<&[String]>) -> Result<Vec<String>> {
     let mut file = SaveFile::create(path)?;
     let notes = write(&mut file, format, problem, labels)?;
