@@ -62,7 +62,7 @@ pub(super) fn check(adapter: &Adapter, base: &Gguf, force: bool) -> Result<()> {
     if made_for != found {
         fail!(
             State,
-            "{name}: was made for another base: its hash is {}, that of {file} {}; take that base, or override the check",
+            "{name}: was made for another base: its hash is {}, that of {file} {}; take that base, or override the check (--any-base)",
             short(&made_for),
             short(&found)
         );

@@ -26,9 +26,9 @@ pub struct Data {
     /// Leave samples out that were there before: none, exact, or near[:RESEMBLANCE] (MinHash over stretches of 5 characters)
     #[arg(long, value_name = "HOW", default_value = "exact", value_parser = dedup)]
     dedup: Dedup,
-    /// The share of the samples that is kept for validation
-    #[arg(long, value_name = "SHARE", default_value_t = 0.05)]
-    validation: f64,
+    /// The share of the samples that is kept for validation [default: 0.05, or none of a few samples]
+    #[arg(long, value_name = "SHARE")]
+    validation: Option<f64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -92,9 +92,22 @@ impl Data {
         Ok(ids?)
     }
 
+    fn share(&self) -> f64 {
+        self.validation.unwrap_or(0.05)
+    }
+
+    /// What is kept for validation. Unless it was asked for it may be nothing.
+    fn kept<F>(&self, made: qorus::Result<F>) -> Result<Option<F>> {
+        match made {
+            Ok(kept) => Ok((self.share() > 0.0).then_some(kept)),
+            Err(_) if self.validation.is_none_or(|share| share <= 0.0) => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+
     /// The settings as a file keeps them.
     pub fn describe(&self) -> String {
-        let (cut, share) = (self.max_length.unwrap_or(0), self.validation);
+        let (cut, share) = (self.max_length.unwrap_or(0), self.share());
         format!("max_length = {cut}\ndedup = \"{:?}\"\nvalidation = {share}\n", self.dedup)
     }
 }
@@ -117,11 +130,11 @@ impl Feeds {
         (micro, length): (usize, usize),
         (seed, teacher): (u64, Option<Arc<Teacher>>),
     ) -> Result<Feeds> {
-        let share = args.validation;
+        let share = args.share();
         if kind.is_paired() {
             let side = |part| PairBatches::new(Arc::clone(ids), (micro, length), share, part, seed);
             let train = side(Part::Train)?;
-            let kept = if share > 0.0 { Some(side(Part::Validation)?) } else { None };
+            let kept = args.kept(side(Part::Validation))?;
             let tokens = |pairs: u64| pairs * 2 * length as u64;
             let (tokens, kept_tokens) = (tokens(train.pairs()), kept.as_ref().map_or(0, |k| tokens(k.pairs())));
             let kept = kept.map(|k| Box::new(k) as Box<dyn Feed>);
@@ -131,7 +144,7 @@ impl Feeds {
         let params = BatchParams { split, seed, ..BatchParams::train(micro, length, Fill::Whole) };
         let train = Batches::new(Arc::clone(ids), &params)?;
         let kept = BatchParams { part: Part::Validation, ..params }.validation();
-        let kept = if share > 0.0 { Some(Batches::new(Arc::clone(ids), &kept)?) } else { None };
+        let kept = args.kept(Batches::new(Arc::clone(ids), &kept))?;
         let (tokens, kept_tokens) = (train.tokens(), kept.as_ref().map_or(0, Batches::tokens));
         let feed = |batches: Batches| -> Result<Box<dyn Feed>> {
             Ok(match &teacher {

@@ -6,7 +6,7 @@ mod settings;
 
 use crate::args::{self, Bf16, Threads};
 use crate::bench::rss;
-use crate::failure::Result;
+use crate::failure::{Result, run};
 use crate::output::{self, mib};
 use crate::train::folder::{Begin, Folder};
 use crate::train::watch::Watcher;
@@ -15,6 +15,7 @@ use data::Feeds;
 use qorus::adapter::{Adapter, Kind, base_hash};
 use qorus::engine::{self, ContextParams};
 use qorus::gguf::Gguf;
+use qorus::train::control::Control;
 use qorus::train::fit::{Fitted, Task};
 use qorus::train::run::{EXTENSION, End, Run};
 use qorus::train::{Trainer, TrainerParams, checkpoint};
@@ -87,21 +88,34 @@ pub fn main(args: Args) -> Result {
     let from = args.from.as_ref().map(|path| Adapter::open(path, &gguf)).transpose()?;
     let length = args.data_args.length(&model.graph)?;
     let folder = Folder::new(&run_folder(&args.output), &args.describe(length), begin)?;
+    tune(&args, &model, &folder, (length, from.as_ref()), &held).inspect_err(|_| folder.discard_unbegun())
+}
+
+/// The run in its folder.
+fn tune(
+    args: &Args,
+    model: &Arc<engine::Model>,
+    folder: &Folder,
+    (length, from): (usize, Option<&Adapter>),
+    held: &Control,
+) -> Result {
+    let runtime = &model.runtime;
+    let Some(gguf) = &model.gguf else { return run("the model has no file") };
     let ids = Arc::new(args.data_args.ids(
         args.method.kind(),
         &args.data,
-        &folder,
-        &gguf,
+        folder,
+        gguf,
         model.tokenizer()?,
         length,
         args.json,
     )?);
-    let fitted = args.fit(&model, length)?;
-    let mut trainer = Trainer::new(&model, &fitted.params, |_| false)?;
-    if let Some(from) = &from {
+    let fitted = args.fit(model, length)?;
+    let mut trainer = Trainer::new(model, &fitted.params, |_| false)?;
+    if let Some(from) = from {
         trainer.set_adapter(from)?;
     }
-    let teacher = args.method.teacher(&runtime, &ids, &folder, length, args.json)?;
+    let teacher = args.method.teacher(runtime, &ids, folder, length, args.json)?;
     let mut feeds =
         Feeds::new(&args.data_args, &ids, args.method.kind(), (fitted.micro, length), (args.settings.seed, teacher))?;
     let step = fitted.params.rows * fitted.params.passes;
@@ -118,22 +132,22 @@ pub fn main(args: Args) -> Result {
             say(&format!("going on from {}, step {}", path.display(), run.step()));
         }
     }
-    let mut watcher = Watcher::new(&folder, (run.step(), rules.steps), args.json, None, None)?;
-    let result = run.go(&held, &mut watcher);
+    let mut watcher = Watcher::new(folder, (run.step(), rules.steps), args.json, None, None)?;
+    let result = run.go(held, &mut watcher);
     let (train, validation, speed) = watcher.finish()?;
     let summary = result?;
     let best = folder.file(&format!("best.{EXTENSION}"));
     if rules.validate_every > 0 && best.exists() && summary.end != End::Stopped {
         checkpoint::load(&best, &mut trainer)?;
     }
-    let adapter = Adapter { base: Some(base_hash(&gguf)), ..trainer.adapter()? };
+    let adapter = Adapter { base: Some(base_hash(gguf)), ..trainer.adapter()? };
     match args.output.extension().is_some_and(|e| e == "gguf") {
         true => adapter.write(&args.output)?,
-        false => adapter.write_peft(&args.output, &gguf)?,
+        false => adapter.write_peft(&args.output, gguf)?,
     }
     let peak = rss::peak();
     if args.json {
-        let mut done = done(&runtime, &summary, &args.output, (&train, &validation), speed);
+        let mut done = done(runtime, &summary, &args.output, (&train, &validation), speed);
         done["adapter"] = json!(args.output);
         done["peak_rss_bytes"] = json!(peak);
         return output::json(&done);

@@ -21,6 +21,8 @@ pub enum Begin {
 /// The folder, ready for a run.
 pub struct Folder {
     path: PathBuf,
+    /// Whether it was not there before.
+    made: bool,
     /// The checkpoint to go on from.
     pub resume: Option<PathBuf>,
 }
@@ -28,12 +30,12 @@ pub struct Folder {
 impl Folder {
     /// Makes the folder, or finds what is there; keeps a copy of the description.
     pub fn new(path: &Path, source: &str, begin: Begin) -> Result<Folder> {
-        let name = path.display();
+        let (name, made) = (path.display(), !path.exists());
         if let Err(e) = fs::create_dir_all(path) {
             return run(format_args!("{name}: the run's folder cannot be made: {e}"));
         }
         let there = checkpoints(path)?;
-        let folder = |resume| Folder { path: path.to_owned(), resume };
+        let folder = |resume| Folder { path: path.to_owned(), made, resume };
         let folder = match (begin, there.last()) {
             (Begin::New, Some(last)) => {
                 return run(format_args!(
@@ -66,6 +68,13 @@ impl Folder {
     /// The folder itself.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Takes it away again if it was made for a run that never began: no step was logged.
+    pub fn discard_unbegun(&self) {
+        if self.made && !self.file("log.jsonl").exists() {
+            let _ = fs::remove_dir_all(&self.path); // it can also stay
+        }
     }
 
     /// Writes a small file, whole or not at all.

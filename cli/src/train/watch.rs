@@ -158,7 +158,8 @@ impl<'a> Watcher<'a> {
             let text = curve::terminal(&[("training", &self.train), ("validation", &self.validation)], 72, 14);
             let _ = write!(std::io::stderr(), "{text}");
         }
-        let speed = self.speed();
+        // Of no steps, a run that was over, there is none.
+        let speed = Some(self.speed()).filter(|speed| speed.is_finite()).unwrap_or(0.0);
         Ok((self.train, self.validation, speed))
     }
 }

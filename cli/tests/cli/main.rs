@@ -5,6 +5,7 @@ mod bench;
 mod chat;
 mod eval;
 mod files;
+mod finetune;
 mod qubo;
 mod run;
 mod signals;
