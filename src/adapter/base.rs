@@ -2,9 +2,8 @@
 //!
 //! The hash is BLAKE3 over what decides the results of the base, in an order of its own: every key of the architecture and of
 //! the tokenizer but the chat template, by name; then every tensor by name, with its type, shape and bytes. Names, authors, templates
-//! and how a file is split or aligned do not count. All weights are read, so that no other base passes for it; BLAKE3 rather than
-//! SHA-256, for it takes a third of the time where the CPU has no instructions for SHA: a file of 1 GB costs less than its
-//! reading from disk, which the first token asks for anyway.
+//! and how a file is split or aligned do not count. All weights are read, so that no other base passes for it; BLAKE3 is made to be
+//! fast on CPUs without instructions for SHA too.
 
 use super::{Adapter, Pair};
 use crate::error::{Result, fail};
