@@ -3579,6 +3579,16 @@ q_error_code q_optimizer_step(q_optimizer *optimizer,
 void q_optimizer_zero_grad(q_optimizer *optimizer);
 
 /**
+ * The bytes that the moments of all bound tensors take, to `bytes`.
+ */
+q_error_code q_optimizer_memory(q_optimizer *optimizer, uint64_t *bytes);
+
+/**
+ * Frees an optimizer, its moments with it; NULL is nothing. Tensors are the host's, and stay.
+ */
+void q_optimizer_free(q_optimizer *optimizer);
+
+/**
  * The learning rate, to `learning_rate`.
  */
 q_error_code q_optimizer_learning_rate(q_optimizer *optimizer, float *learning_rate);
@@ -3634,16 +3644,6 @@ q_error_code q_optimizer_set_moments(q_optimizer *optimizer,
                                      const q_tensor *second);
 
 /**
- * The bytes that the moments of all bound tensors take, to `bytes`.
- */
-q_error_code q_optimizer_memory(q_optimizer *optimizer, uint64_t *bytes);
-
-/**
- * Frees an optimizer, its moments with it; NULL is nothing. Tensors are the host's, and stay.
- */
-void q_optimizer_free(q_optimizer *optimizer);
-
-/**
  * Fills `params` with defaults. `size` is sizeof(q_train_params).
  */
 q_error_code q_train_params_init(q_train_params *params, size_t size);
@@ -3691,6 +3691,70 @@ q_error_code q_trainer_plan(const char *path,
 q_error_code q_trainer_create(q_context *context,
                               const q_trainer_params *params,
                               q_trainer **out);
+
+/**
+ * The bytes that the trainer and its model have reserved, by class. `size` is sizeof(q_plan).
+ */
+q_error_code q_trainer_memory(q_trainer *trainer, q_plan *memory, size_t size);
+
+/**
+ * Makes the q_model_train that is running, or the next one, wait after the step under way, until q_trainer_resume or
+ * q_trainer_stop. From any thread and from callbacks.
+ */
+q_error_code q_trainer_pause(const q_trainer *trainer);
+
+/**
+ * Lets it go on. From any thread.
+ */
+q_error_code q_trainer_resume(const q_trainer *trainer);
+
+/**
+ * Makes it finish the step under way, save, and return Q_OK with Q_TRAIN_STOPPED. From any thread and from callbacks.
+ */
+q_error_code q_trainer_stop(const q_trainer *trainer);
+
+/**
+ * Frees a trainer; NULL is nothing. Its context goes on with the weights it was last given by q_trainer_publish. Not while a call
+ * uses it.
+ */
+void q_trainer_free(q_trainer *trainer);
+
+/**
+ * Writes a checkpoint to `path` (`len` bytes): weights, moments, and how many steps were taken; whole or not at all, with a
+ * checksum. Errors: Q_ERR_IO; Q_ERR_STATE when a weight is NaN or infinite. A file that was there is then as it was.
+ */
+q_error_code q_trainer_save(q_trainer *trainer,
+                            const char *path,
+                            size_t len);
+
+/**
+ * Puts a checkpoint into a trainer of the same model and the same kind of optimizer; `step` (may be NULL) receives how many steps it
+ * had taken. Errors: Q_ERR_NOT_FOUND; Q_ERR_FORMAT when it is cut or damaged; Q_ERR_STATE when it is another model's or
+ * optimizer's. The trainer is then as it was.
+ */
+q_error_code q_trainer_load(q_trainer *trainer,
+                            const char *path,
+                            size_t len,
+                            uint64_t *step);
+
+/**
+ * Writes the model with its trained weights to `path` (`len` bytes) as a GGUF file, which loads again: the metadata and tensors
+ * of the file it came from with the trained ones in their place; a model made by a q_builder becomes one of architecture `qorus`.
+ * `type` is a q_type for the trained matrices, or Q_TYPE_AS_IS.
+ * Errors: Q_ERR_UNSUPPORTED for a type that cannot be written, or any but F32 for a model made by a q_builder; Q_ERR_IO.
+ */
+q_error_code q_trainer_export(q_trainer *trainer,
+                              const char *path,
+                              size_t len,
+                              uint32_t type);
+
+/**
+ * Writes the adapter that is trained to `path` (`len` bytes) as a GGUF file that q_adapter_load and other programs read, with the hash of
+ * its base. Errors: Q_ERR_STATE when none is trained; Q_ERR_IO.
+ */
+q_error_code q_trainer_export_adapter(q_trainer *trainer,
+                                      const char *path,
+                                      size_t len);
 
 /**
  * As q_model_forward with the trained weights of the context's trainer, keeping what q_model_backward needs.
@@ -3764,70 +3828,6 @@ q_error_code q_trainer_tensor_name(q_trainer *trainer,
  */
 q_error_code q_trainer_publish(q_trainer *trainer,
                                q_context *context);
-
-/**
- * Writes a checkpoint to `path` (`len` bytes): weights, moments, and how many steps were taken; whole or not at all, with a
- * checksum. Errors: Q_ERR_IO; Q_ERR_STATE when a weight is NaN or infinite. A file that was there is then as it was.
- */
-q_error_code q_trainer_save(q_trainer *trainer,
-                            const char *path,
-                            size_t len);
-
-/**
- * Puts a checkpoint into a trainer of the same model and the same kind of optimizer; `step` (may be NULL) receives how many steps it
- * had taken. Errors: Q_ERR_NOT_FOUND; Q_ERR_FORMAT when it is cut or damaged; Q_ERR_STATE when it is another model's or
- * optimizer's. The trainer is then as it was.
- */
-q_error_code q_trainer_load(q_trainer *trainer,
-                            const char *path,
-                            size_t len,
-                            uint64_t *step);
-
-/**
- * Writes the model with its trained weights to `path` (`len` bytes) as a GGUF file, which loads again: the metadata and tensors
- * of the file it came from with the trained ones in their place; a model made by a q_builder becomes one of architecture `qorus`.
- * `type` is a q_type for the trained matrices, or Q_TYPE_AS_IS.
- * Errors: Q_ERR_UNSUPPORTED for a type that cannot be written, or any but F32 for a model made by a q_builder; Q_ERR_IO.
- */
-q_error_code q_trainer_export(q_trainer *trainer,
-                              const char *path,
-                              size_t len,
-                              uint32_t type);
-
-/**
- * Writes the adapter that is trained to `path` (`len` bytes) as a GGUF file that q_adapter_load and other programs read, with the hash of
- * its base. Errors: Q_ERR_STATE when none is trained; Q_ERR_IO.
- */
-q_error_code q_trainer_export_adapter(q_trainer *trainer,
-                                      const char *path,
-                                      size_t len);
-
-/**
- * The bytes that the trainer and its model have reserved, by class. `size` is sizeof(q_plan).
- */
-q_error_code q_trainer_memory(q_trainer *trainer, q_plan *memory, size_t size);
-
-/**
- * Makes the q_model_train that is running, or the next one, wait after the step under way, until q_trainer_resume or
- * q_trainer_stop. From any thread and from callbacks.
- */
-q_error_code q_trainer_pause(const q_trainer *trainer);
-
-/**
- * Lets it go on. From any thread.
- */
-q_error_code q_trainer_resume(const q_trainer *trainer);
-
-/**
- * Makes it finish the step under way, save, and return Q_OK with Q_TRAIN_STOPPED. From any thread and from callbacks.
- */
-q_error_code q_trainer_stop(const q_trainer *trainer);
-
-/**
- * Frees a trainer; NULL is nothing. Its context goes on with the weights it was last given by q_trainer_publish. Not while a call
- * uses it.
- */
-void q_trainer_free(q_trainer *trainer);
 #endif
 
 #if defined(Q_ENABLE_QUBO)

@@ -1,5 +1,7 @@
 //! A training pass allocates nothing after set-up: every allocation of the process is counted, on all threads.
 
+#[path = "common/counting.rs"]
+mod counting;
 #[path = "common/lesson.rs"]
 #[allow(dead_code)]
 mod lesson;
@@ -7,42 +9,18 @@ mod lesson;
 #[allow(dead_code)]
 mod run;
 
+use counting::{allocations, settle};
 use lesson::{Input, Lesson};
 use qorus::Isa;
 use qorus::gguf::Gguf;
 use qorus::layers::keep::Keep;
 use qorus::models::Graph;
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-struct Counting;
-
-static COUNT: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: the system's allocator, with a counter.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        COUNT.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promises.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promises.
-        unsafe { System.dealloc(ptr, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 // One test: others would allocate meanwhile.
 #[test]
 fn training_passes_allocate_nothing() {
-    let before = COUNT.load(Ordering::Relaxed);
-    drop(Vec::<u8>::with_capacity(1));
-    assert_eq!(COUNT.load(Ordering::Relaxed) - before, 1, "the counter counts nothing");
+    settle();
     for name in ["llama.gguf", "qwen2moe.gguf", "qwen3.gguf", "gemma2.gguf", "phi3.gguf", "llama-q8_0.gguf"] {
         for (threads, keep, all) in
             [(1, Keep::F32, true), (3, Keep::Inputs, true), (2, Keep::Bf16, true), (3, Keep::F32, false)]
@@ -57,11 +35,12 @@ fn training_passes_allocate_nothing() {
             let (lens, tokens) = ([70, 5, 1], (0..76).map(|i| i * 5 % 60).collect::<Vec<u32>>());
             let mut room = lesson.room(&lens);
             let input = Input { tokens: &tokens, x: &[], lens: &lens };
-            let before = COUNT.load(Ordering::Relaxed);
-            for _ in 0..2 {
-                lesson.pass(&input, &mut room, |y, d| d.copy_from_slice(y));
-            }
-            assert_eq!(COUNT.load(Ordering::Relaxed) - before, 0, "{name}, {threads} threads: allocations");
+            let (count, ()) = allocations(|| {
+                for _ in 0..2 {
+                    lesson.pass(&input, &mut room, |y, d| d.copy_from_slice(y));
+                }
+            });
+            assert_eq!(count, 0, "{name}, {threads} threads: allocations");
             assert!(lesson.grads.iter().any(|g| *g != 0.0) && lesson.grads.iter().all(|g| g.is_finite()));
         }
     }

@@ -13,6 +13,8 @@ use qorus::Isa;
 use qorus::ffi::error::q_error_code;
 use qorus::ffi::train::clip::q_grad_clip_norm;
 use qorus::ffi::train::loss::*;
+use qorus::ffi::train::optimizer::params::*;
+use qorus::ffi::train::optimizer::state::*;
 use qorus::ffi::train::optimizer::*;
 use qorus::tensor::Tensor;
 use std::ptr::{null, null_mut};

@@ -2,54 +2,26 @@
 
 #[path = "common/abi.rs"]
 mod abi;
+#[path = "common/counting.rs"]
+mod counting;
 
 use abi::{Host, floats, floats_mut, ints, ok};
+use counting::{allocations, settle};
 use qorus::Isa;
 use qorus::ffi::train::clip::{q_grad_clip_norm, q_grad_clip_value};
 use qorus::ffi::train::loss::*;
+use qorus::ffi::train::optimizer::params::*;
+use qorus::ffi::train::optimizer::state::*;
 use qorus::ffi::train::optimizer::*;
+use qorus::ffi::train::trainer::pass::*;
+use qorus::ffi::train::trainer::tensors::*;
 use qorus::ffi::train::trainer::*;
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr::{null, null_mut};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-
-struct Counting;
-
-static ON: AtomicBool = AtomicBool::new(false);
-static COUNT: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: the system's allocator, with a counter.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        COUNT.fetch_add(usize::from(ON.load(Ordering::Relaxed)), Ordering::Relaxed);
-        // SAFETY: the caller's promises.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promises.
-        unsafe { System.dealloc(ptr, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// Allocations of the process during `f`.
-fn allocations<R>(f: impl FnOnce() -> R) -> (usize, R) {
-    COUNT.store(0, Ordering::Relaxed);
-    ON.store(true, Ordering::Relaxed);
-    let result = f();
-    ON.store(false, Ordering::Relaxed);
-    (COUNT.load(Ordering::Relaxed), result)
-}
 
 // One test: others would allocate meanwhile.
 #[test]
 fn a_step_of_a_host_allocates_nothing() {
-    // The harness, on a thread of its own, is done with what it does after it has started a test.
-    while allocations(|| std::thread::sleep(std::time::Duration::from_millis(50))).0 > 0 {}
-    assert_eq!(allocations(|| Vec::<u8>::with_capacity(1)).0, 1, "the counter counts nothing");
+    settle();
     let (x, y, mut g, mut w) = (vec![0.5; 40_000], vec![0.25; 40_000], vec![0.1; 40_000], vec![1.0; 40_000]);
     let classes: Vec<i32> = (0..40).collect();
     let dims = [40, 1000];

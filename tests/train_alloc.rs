@@ -1,10 +1,13 @@
 //! Nothing allocates in a step of training, on any thread, and the plan is what is taken.
 
+#[path = "common/counting.rs"]
+mod counting;
 #[path = "common/exec.rs"]
 mod exec;
 #[path = "common/tensors.rs"]
 mod tensors;
 
+use counting::{allocations, settle, start, stop};
 use exec::Bench;
 use qorus::adapter::Kind;
 use qorus::engine::{Model, Runtime};
@@ -18,48 +21,13 @@ use qorus::train::optim::{Group, Optimizer};
 use qorus::train::run::{Report, Run, RunParams, Watch};
 use qorus::train::{AdapterParams, Trainer, TrainerParams};
 use qorus::{Isa, Result};
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tensors::{methods, params, random};
-
-struct Counting;
-
-static ON: AtomicBool = AtomicBool::new(false);
-static COUNT: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: the system's allocator, with a counter.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        COUNT.fetch_add(usize::from(ON.load(Ordering::Relaxed)), Ordering::Relaxed);
-        // SAFETY: the caller's promises.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promises.
-        unsafe { System.dealloc(ptr, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// Allocations of the process during `f`.
-fn allocations<R>(f: impl FnOnce() -> R) -> (usize, R) {
-    COUNT.store(0, Ordering::Relaxed);
-    ON.store(true, Ordering::Relaxed);
-    let result = f();
-    ON.store(false, Ordering::Relaxed);
-    (COUNT.load(Ordering::Relaxed), result)
-}
 
 // One test: others would allocate meanwhile.
 #[test]
 fn a_step_allocates_nothing() {
-    // The harness, on a thread of its own, is done with what it does after it has started a test.
-    while allocations(|| std::thread::sleep(std::time::Duration::from_millis(50))).0 > 0 {}
-    assert_eq!(allocations(|| Vec::<u8>::with_capacity(1)).0, 1, "the counter counts nothing");
+    settle();
     let (rows, classes) = (40, 1000);
     let (x, t) = (random(9, 1.0, rows * classes), random(10, 1.0, rows * classes));
     let targets: Vec<i32> = (0..rows as i32).collect();
@@ -117,11 +85,9 @@ impl Watch for Between {
     fn step(&mut self, report: &Report, trainer: &Trainer) -> Result<()> {
         assert!(report.loss.is_finite());
         if report.step == 1 {
-            COUNT.store(0, Ordering::Relaxed);
-            ON.store(true, Ordering::Relaxed);
+            start();
         } else if report.step == self.last {
-            ON.store(false, Ordering::Relaxed);
-            self.count = COUNT.load(Ordering::Relaxed);
+            self.count = stop();
             assert_eq!(trainer.high_water(), trainer.reserved().activations, "the plan is not what was taken");
         }
         Ok(())

@@ -1,11 +1,14 @@
 //! Nothing allocates after set-up: every allocation of the process is counted, on all threads, while a context appends,
 //! decodes, samples and generates. For every architecture and stored type, every cache type, one thread and three.
 
-// Not all of common: that has a counting allocator of its own.
+// Not all of common: `limits` there has an allocator of its own.
+#[path = "common/counting.rs"]
+mod counting;
 #[path = "common/run.rs"]
 #[allow(dead_code)]
 mod run;
 
+use counting::{allocations, bytes, settle};
 use qorus::adapter::{Adapter, Kind, Pair};
 use qorus::engine::LoadedAdapter;
 use qorus::engine::{Context, ContextParams, Generate, Hooks, Model, Piece, Pooling, Runtime, Sampler, SamplerParams};
@@ -15,62 +18,8 @@ use qorus::models::hand::{AttentionValues, Hand, LinearValues, RopeValues, Value
 use qorus::ops::rope::RopeStyle;
 use qorus::{Code, Type};
 use run::reference;
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::Write as _; // not held back by the test harness, as the print macros are
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-
-struct Counting;
-
-static ON: AtomicBool = AtomicBool::new(false);
-static COUNT: AtomicUsize = AtomicUsize::new(0);
-static BYTES: AtomicUsize = AtomicUsize::new(0);
-
-fn count(bytes: usize) {
-    if ON.load(Ordering::Relaxed) {
-        COUNT.fetch_add(1, Ordering::Relaxed);
-        BYTES.fetch_add(bytes, Ordering::Relaxed);
-    }
-}
-
-// SAFETY: the system's allocator, with a counter.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size());
-        // SAFETY: the caller's promises.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count(layout.size());
-        // SAFETY: the caller's promises.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count(size);
-        // SAFETY: the caller's promises.
-        unsafe { System.realloc(ptr, layout, size) }
-    }
-
-    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promises.
-        unsafe { System.dealloc(ptr, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// Allocations during `f`.
-fn allocations<R>(f: impl FnOnce() -> R) -> (usize, R) {
-    COUNT.store(0, Ordering::Relaxed);
-    BYTES.store(0, Ordering::Relaxed);
-    ON.store(true, Ordering::Relaxed);
-    let result = f();
-    ON.store(false, Ordering::Relaxed);
-    (COUNT.load(Ordering::Relaxed), result)
-}
 
 struct Swallow(usize);
 
@@ -160,10 +109,7 @@ fn adapters(model: &Arc<Model>) -> Vec<LoadedAdapter> {
 // One test: others would allocate meanwhile.
 #[test]
 fn nothing_allocates_after_set_up() {
-    // The harness's own thread may still be at it.
-    while allocations(|| std::thread::sleep(std::time::Duration::from_millis(50))).0 > 0 {}
-    let (count, _) = allocations(|| Vec::<u8>::with_capacity(1));
-    assert_eq!(count, 1, "the counter counts nothing");
+    settle();
     let mut names: Vec<String> = std::fs::read_dir(reference(""))
         .unwrap()
         .map(|e| e.unwrap().path())
@@ -208,7 +154,7 @@ fn nothing_allocates_after_set_up() {
                 let make = || model.tokenizer.as_ref().map(|_| Generate::new(&model, sampling, &stops).unwrap());
                 let (_, mut generate) = allocations(make);
                 let planned = if generate.is_some() { Generate::bytes(&sampling, &stops) } else { 0 };
-                assert_eq!(BYTES.load(Ordering::Relaxed), planned, "what a generation reserves");
+                assert_eq!(bytes(), planned, "what a generation reserves");
                 let mut state = vec![0; full_state(&model, &params)];
                 let mut draft = Context::new(&model, &params).unwrap();
                 let (count, ()) = allocations(|| {
