@@ -103,7 +103,9 @@ pub fn describe(f: &Fitted) -> String {
         0 => "as many rows of logits at once as take 32 MB".to_owned(),
         n => format!("{n} rows of logits at once"),
     };
-    format!("{micro} sequences in a pass, {passes} passes in a step; branches are {branches}; {logits}.")
+    let many = |n: usize, one: &str, more: &str| format!("{n} {}", if n == 1 { one } else { more });
+    let (micro, passes) = (many(micro, "sequence", "sequences"), many(passes, "pass", "passes"));
+    format!("{micro} in a pass, {passes} in a step; branches are {branches}; {logits}")
 }
 
 pub fn main(args: Args) -> Result {
@@ -142,7 +144,7 @@ pub fn main(args: Args) -> Result {
         let rows: Vec<_> = all.map(|(name, bytes)| vec![name.to_owned(), bytes.to_string(), mib(bytes)]).collect();
         output::table(&["class", ">bytes", ">MiB"], &rows)?;
         if let Some(f) = &fitted {
-            println!("\n{}", describe(f));
+            println!("\n{}.", describe(f));
         }
     }
     Ok(args.budget.map_or(Ok(()), |budget| plan.check(budget))?)
