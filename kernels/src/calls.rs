@@ -259,6 +259,11 @@ impl Kernels {
         call!(self.sum_squares[Type::F32](x))
     }
 
+    /// `x = 0`, for gradients: past the caches.
+    pub fn zero(&self, x: &mut [f32]) {
+        call!(self.zero[Type::F32](x))
+    }
+
     /// `x = clamp(x * scale, -limit, limit)`; a NaN stays one.
     pub fn clamp(&self, x: &mut [f32], scale: f32, limit: f32) {
         call!(self.clamp[Type::F32](x, scale, limit))

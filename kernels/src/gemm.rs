@@ -2,12 +2,16 @@
 
 use crate::Products;
 
-/// Depth of a block: panels of that many steps stay in the first cache.
-pub(crate) const DEPTH: usize = 320;
-/// Rows of a block, a multiple of the rows of every level's tile: they stay in the second cache.
-pub(crate) const ROWS: usize = 168;
-/// Columns of a block, a multiple of the columns of every level's tile.
-pub(crate) const COLS: usize = 704;
+/// Columns of a block at most, a multiple of the columns of every level's tile.
+pub(crate) const COLS: usize = 768;
+/// Elements of a block of the second operand: it stays in the second cache.
+pub(crate) const PANELS: usize = COLS * 288;
+/// Depth of a block of few columns at most.
+const DEEPEST: usize = 1024;
+/// Rows of a block at most.
+const ROWS: usize = 168;
+/// Elements of a block of the first operand, which stays there too.
+const LINES: usize = 52 * DEEPEST;
 /// What packing may write behind the end of a panel, to be overwritten by the next.
 pub(crate) const OVERHANG: usize = 16;
 
@@ -24,9 +28,23 @@ pub enum Stage<'a> {
     Multiply(&'a [f32], &'a mut [f32]),
 }
 
-/// The greatest `(depth, columns)` of a second operand that is packed apart, at the place that [`gemm_parts`] says.
-pub const fn gemm_block() -> (usize, usize) {
-    (DEPTH, COLS)
+/// The most columns of a second operand that is packed apart, at the place that [`gemm_parts`] says.
+pub const fn gemm_cols() -> usize {
+    COLS
+}
+
+/// The depth, a multiple of 8, that so many columns of it may have: the fewer, the deeper, for what the result holds is read and written
+/// again for each block.
+pub const fn gemm_block(cols: usize) -> usize {
+    let width = if cols == 0 { GEMM_PANEL } else { cols.next_multiple_of(GEMM_PANEL) };
+    let depth = PANELS / width / 8 * 8;
+    if depth < DEEPEST { depth } else { DEEPEST }
+}
+
+/// Rows of a first operand that are packed at once, of so many words.
+pub(crate) const fn rows(words: usize) -> usize {
+    let rows = LINES / if words == 0 { 1 } else { words };
+    if rows < ROWS { rows } else { ROWS }
 }
 
 /// Elements that so many columns and steps of the depth take when they are packed.
@@ -39,7 +57,7 @@ pub const fn gemm_packed(products: Products, depth: usize, cols: usize) -> usize
 }
 
 /// Elements of scratch that a kernel has.
-pub(crate) const SCRATCH: usize = (ROWS + COLS) * DEPTH + OVERHANG;
+pub(crate) const SCRATCH: usize = PANELS + LINES + OVERHANG;
 
 /// Bytes of the scratch of [`Kernels::gemm`](crate::Kernels::gemm): one packed block of each operand.
 pub const fn gemm_bytes() -> usize {
@@ -48,7 +66,7 @@ pub const fn gemm_bytes() -> usize {
 
 /// Bytes that a packed second operand, and what is packed of the first, take of a scratch of that size; they lie there one after another.
 pub const fn gemm_parts() -> [usize; 2] {
-    [COLS * DEPTH * size_of::<f32>(), (ROWS * DEPTH + OVERHANG) * size_of::<f32>()]
+    [PANELS * size_of::<f32>(), (LINES + OVERHANG) * size_of::<f32>()]
 }
 
 /// The part of a scratch of that size that begins with a line of the cache.

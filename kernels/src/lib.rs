@@ -49,7 +49,7 @@ pub use act::{ActQ8, panel_bytes};
 pub use attend::{ATTEND_BLOCK, AttendBlock, load_key, store_key};
 pub use dtype::Type;
 #[cfg(feature = "train")]
-pub use gemm::{GEMM_PANEL, gemm_block, gemm_bytes, gemm_packed, gemm_parts};
+pub use gemm::{GEMM_PANEL, gemm_block, gemm_bytes, gemm_cols, gemm_packed, gemm_parts};
 pub use isa::Isa;
 pub use mat::Mat;
 pub use products::Products;

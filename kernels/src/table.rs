@@ -347,6 +347,8 @@ kernels! {
     #[cfg(feature = "train")]
     clamp: Clamp,
     #[cfg(feature = "train")]
+    zero: Unary,
+    #[cfg(feature = "train")]
     sgd: Sgd,
     #[cfg(feature = "train")]
     adam: Adam,

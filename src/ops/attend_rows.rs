@@ -10,8 +10,8 @@ use crate::error::{Result, fail};
 use qorus_kernels::{Kernels, Mat, TileMut, gemm_bytes};
 use std::ops::Range;
 
-/// Queries of a strip.
-const TILE: usize = 64;
+/// Queries of a strip: whole tiles of most products.
+const TILE: usize = 70;
 
 /// Heads of keys and values, and the sequences that lie one after another in the rows.
 #[derive(Clone, Copy)]

@@ -6,7 +6,7 @@
 use super::Exec;
 use crate::error::{Result, fail};
 use crate::threads::part;
-use qorus_kernels::{GEMM_PANEL, Mat, Products, TileMut, gemm_block, gemm_packed, gemm_parts};
+use qorus_kernels::{GEMM_PANEL, Mat, Products, TileMut, gemm_block, gemm_cols, gemm_packed, gemm_parts};
 use std::ops::Range;
 
 /// Rows and columns at which parts begin: whole tiles of most kernels.
@@ -24,8 +24,11 @@ const PACKED: usize = 4 * GEMM_PANEL;
 /// The most rows that a thread multiplies at a time: what the kernel has in the second cache.
 const CHUNK: usize = 12 * UNITS.0;
 
-/// Pieces that a thread has at least, where there are enough rows: the last ones even out who was late.
+/// Pieces that a thread has at least of rows that are packed, where there are enough: the last ones even out who was late.
 const PIECES: usize = 8;
+
+/// Multiplications of a piece whose rows are read where they lie, so that nothing speaks for long ones: about 20 microseconds.
+const PIECE: usize = 2 << 20;
 
 /// Bytes of scratch that each thread needs: see [`Exec::scratch_bytes`].
 pub const fn scratch() -> usize {
@@ -55,7 +58,7 @@ pub fn gemm_to(exec: &Exec, products: Products, a: Mat, b: Mat, accumulate: bool
         unsafe { job.whole(0, 0..cols) };
         return Ok(());
     }
-    let (_, widest) = gemm_block();
+    let widest = gemm_cols();
     if rows <= FEW && cols >= 8 * widest {
         let pieces = cols.div_ceil(widest / 2);
         // SAFETY: the columns of pieces are disjoint, and a thread has one at a time.
@@ -111,7 +114,9 @@ impl Product<'_> {
     /// All of it by all threads, block by block: together they pack the next one and multiply with this one, piece by piece.
     fn shared(&self) -> Result<()> {
         let (rows, blocks, threads) = (self.a.rows(), self.blocks(), self.exec.pool.len());
-        let chunks = rows.div_ceil(CHUNK).max(rows.div_ceil(UNITS.0).min(PIECES * threads));
+        let work = rows * self.b.cols().div_ceil(blocks.0.max(1)) * self.b.rows().div_ceil(blocks.1);
+        let pieces = if self.a.is_transposed() { PIECES * threads } else { work / PIECE };
+        let chunks = rows.div_ceil(CHUNK).max(rows.div_ceil(UNITS.0).min(pieces));
         for i in 0..=blocks.0 * blocks.1 {
             let (next, this) = (self.block(blocks, i), i.checked_sub(1).and_then(|i| self.block(blocks, i)));
             let packs = next.as_ref().map_or(0, |block| block.cols.len().div_ceil(PACKED));
@@ -133,8 +138,10 @@ impl Product<'_> {
 
     /// How many blocks the columns and the depth are cut into: of one size, as far as that goes.
     fn blocks(&self) -> (usize, usize) {
-        let (depth, cols) = gemm_block();
-        (self.b.cols().div_ceil(cols), self.b.rows().div_ceil(depth).max(1))
+        let cols = self.b.cols();
+        let across = cols.div_ceil(gemm_cols());
+        let widest = cols.div_ceil(UNITS.1).div_ceil(across.max(1)) * UNITS.1;
+        (across, self.b.rows().div_ceil(gemm_block(widest)).max(1))
     }
 
     /// The blocks of the same columns one after another, in the order of their depths.

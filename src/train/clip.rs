@@ -145,13 +145,13 @@ pub fn apply_one(exec: &Exec, g: &mut [f32], (factor, limit): (f64, f64)) -> Res
 
 /// Makes the gradients of a tensor that lies alone 0.
 pub fn zero_one(exec: &Exec, g: &mut [f32]) -> Result<()> {
-    pieces(exec, g, |g| g.fill(0.0))
+    pieces(exec, g, |g| exec.kernels.zero(g))
 }
 
 /// Makes all gradients 0.
 pub fn zero(exec: &Exec, slots: &Slots, g: &mut [f32]) -> Result<()> {
     slots.check("the buffer of gradients", g.len())?;
-    each(exec, slots, g, |g| g.fill(0.0))
+    each(exec, slots, g, |g| exec.kernels.zero(g))
 }
 
 /// Adds gradients of another batch: `sum += g`.

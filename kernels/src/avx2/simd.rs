@@ -184,6 +184,17 @@ impl Simd for Avx2 {
         cpu!(_mm256_fmaddsub_ps(a, b, c))
     }
 
+    #[cfg(feature = "train")]
+    #[inline(always)]
+    fn stream(self, x: &mut [f32; 16], part: usize, v: __m256) {
+        assert!(x.as_ptr().cast::<__m512>().is_aligned());
+        cpu!(_mm256_stream_ps(x.as_mut_ptr().add(8 * part), v))
+    }
+    #[cfg(feature = "train")]
+    #[inline(always)]
+    fn fence(self) {
+        cpu!(_mm_sfence())
+    }
     #[inline(always)]
     fn prefetch(self, x: *const f32) {
         cpu!(_mm_prefetch::<_MM_HINT_T0>(x.cast()))

@@ -189,6 +189,17 @@ impl<const BF16: bool> Simd for Token<BF16> {
         cpu!(_mm512_fmaddsub_ps(a, b, c))
     }
 
+    #[cfg(feature = "train")]
+    #[inline(always)]
+    fn stream(self, x: &mut [f32; 16], _: usize, v: __m512) {
+        assert!(x.as_ptr().cast::<__m512>().is_aligned());
+        cpu!(_mm512_stream_ps(x.as_mut_ptr(), v))
+    }
+    #[cfg(feature = "train")]
+    #[inline(always)]
+    fn fence(self) {
+        cpu!(_mm_sfence())
+    }
     #[inline(always)]
     fn prefetch(self, x: *const f32) {
         cpu!(_mm_prefetch::<_MM_HINT_T0>(x.cast()))

@@ -21,6 +21,22 @@ pub fn clamp<S: Simd>(s: S, x: &mut [f32], scale: f32, limit: f32) {
     );
 }
 
+/// `x = 0`, past the caches: what is there is not read before, and long gradients would not stay.
+#[inline(always)]
+pub fn zero<S: Simd>(s: S, x: &mut [f32]) {
+    let start = x.as_ptr().align_offset(size_of::<[f32; 16]>()).min(x.len());
+    let (head, x) = x.split_at_mut(start);
+    let (chunks, tail) = x.as_chunks_mut::<16>();
+    for x in chunks {
+        for part in 0..S::PARTS {
+            s.stream(x, part, s.splat(0.0));
+        }
+    }
+    s.fence();
+    head.fill(0.0);
+    tail.fill(0.0);
+}
+
 /// x, but no further from 0 than the limit.
 #[inline(always)]
 pub(super) fn within<S: Simd>(s: S, x: S::V, limit: S::V) -> S::V {

@@ -6,12 +6,15 @@
 
 use super::pack::{pack, pack_pairs};
 use super::{Pairs, Simd};
-use crate::gemm::{self, COLS, DEPTH, Stage};
+use crate::gemm::{self, COLS, PANELS, Stage};
 use crate::{Mat, TileMut};
 use core::ops::Range;
 
 /// Panels of columns up to which rows are read where they lie.
 const FEW: usize = 2;
+
+/// Elements of a row that is read where it lies, by which it is asked for ahead.
+const AHEAD: usize = 64;
 
 /// What the words of a panel are.
 pub trait Factors<S: Simd> {
@@ -74,14 +77,16 @@ pub fn gemm<S: Simd, F: Factors<S>, const ROWS: usize, const GROUPS: usize>(
     let mut nothing: [f32; 0] = [];
     let (mut own, shared, a_packed): (Option<&mut [f32]>, &[f32], &mut [f32]) = match stage {
         Stage::Whole(scratch) => {
-            let (b_packed, a_packed) = scratch.split_at_mut(COLS * DEPTH);
+            let (b_packed, a_packed) = scratch.split_at_mut(PANELS);
             (Some(b_packed), &[], a_packed)
         }
         Stage::Pack(panels) => (Some(panels), &[], &mut nothing),
         Stage::Multiply(panels, a_packed) => (None, panels, a_packed),
     };
     // Blocks of one size, as far as that goes; what is packed in a stage of its own is one block.
-    let part = depth.div_ceil(depth.div_ceil(F::STEP * DEPTH).max(1)).next_multiple_of(8);
+    let deepest = F::STEP * gemm::gemm_block(cols.min(COLS));
+    let part = depth.div_ceil(depth.div_ceil(deepest).max(1)).next_multiple_of(8);
+    let block = gemm::rows(part.div_ceil(F::STEP)) / ROWS * ROWS;
     let b = b.t();
     for col0 in (0..cols).step_by(COLS) {
         let col1 = cols.min(col0 + COLS);
@@ -100,23 +105,26 @@ pub fn gemm<S: Simd, F: Factors<S>, const ROWS: usize, const GROUPS: usize>(
                 let panels = (col1 - col0).div_ceil(width);
                 if F::STEP == 1 && reads_direct::<ROWS>(a, panels, steps) { rows / ROWS } else { 0 }
             };
-            for row0 in (0..rows).step_by(gemm::ROWS) {
-                let row1 = rows.min(row0 + gemm::ROWS);
+            for row0 in (0..rows).step_by(block) {
+                let row1 = rows.min(row0 + block);
                 let direct = direct(row1 - row0);
                 F::pack::<ROWS>(s, a, row0 + direct * ROWS..row1, k0..k1, a_packed);
                 for (j, col) in (col0..col1).step_by(width).enumerate() {
                     let b = &b_packed[j * width * steps..][..width * steps];
+                    // The tile after the last of a panel of columns is the first of the next.
+                    let after = |row: usize| if row + ROWS < row1 { (row + ROWS, col) } else { (row0, col + width) };
                     for row in (row0..row0 + direct * ROWS).step_by(ROWS) {
                         let (from, by, lines) = a.from(row, k0);
+                        let at = [(row, col), after(row)];
                         if lines {
-                            place::<S, F, ROWS, GROUPS, true>(s, from, by, b, load, (row, col), c);
+                            place::<S, F, ROWS, GROUPS, true>(s, from, by, b, load, at, c);
                         } else {
-                            place::<S, F, ROWS, GROUPS, false>(s, from, by, b, load, (row, col), c);
+                            place::<S, F, ROWS, GROUPS, false>(s, from, by, b, load, at, c);
                         }
                     }
                     for (i, row) in (row0 + direct * ROWS..row1).step_by(ROWS).enumerate() {
                         let panel = &a_packed[i * ROWS * steps..][..ROWS * steps];
-                        place::<S, F, ROWS, GROUPS, true>(s, panel, ROWS, b, load, (row, col), c);
+                        place::<S, F, ROWS, GROUPS, true>(s, panel, ROWS, b, load, [(row, col), after(row)], c);
                     }
                 }
             }
@@ -149,7 +157,7 @@ fn pack_columns<S: Simd, F: Factors<S>, const GROUPS: usize>(
 }
 
 /// The tile of the rows that `a` begins, whose lines lie `by` elements apart, and of a panel of columns, at a row and column of `c`, of
-/// which only a part may lie there. A line is what the rows have at one depth where `LINES` says so, else a row.
+/// which only a part may lie there; then comes the one at `next`. A line is what the rows have at one depth where `LINES` says so, else a row.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)] // those of the tile
 fn place<S: Simd, F: Factors<S>, const ROWS: usize, const GROUPS: usize, const LINES: bool>(
@@ -158,7 +166,7 @@ fn place<S: Simd, F: Factors<S>, const ROWS: usize, const GROUPS: usize, const L
     by: usize,
     b: &[f32],
     load: bool,
-    (row, col): (usize, usize),
+    [(row, col), next]: [(usize, usize); 2],
     c: &mut TileMut,
 ) {
     let (rows, cols) = (ROWS.min(c.rows() - row), (16 * GROUPS).min(c.cols() - col));
@@ -167,8 +175,18 @@ fn place<S: Simd, F: Factors<S>, const ROWS: usize, const GROUPS: usize, const L
     assert!(steps == 0 || last <= a.len());
     if (rows, cols) == (ROWS, 16 * GROUPS) {
         let (c, stride) = c.place_mut(row..row + ROWS, col..col + 16 * GROUPS);
+        let next = c.wrapping_add(next.0 * stride + next.1).wrapping_sub(row * stride + col);
         // SAFETY: `a` was looked at above, `b` has that many steps, and `c` has the place.
-        unsafe { tile::<S, F, ROWS, GROUPS, LINES>(s, a.as_ptr(), by, b.as_ptr(), steps, c, stride, load) };
+        unsafe {
+            tile::<S, F, ROWS, GROUPS, GROUPS, LINES>(s, a.as_ptr(), by, b.as_ptr(), steps, c, stride, next, load)
+        };
+        return;
+    }
+    if (rows, cols) == (ROWS, 16) {
+        let (c, stride) = c.place_mut(row..row + ROWS, col..col + 16);
+        let next = c.wrapping_add(ROWS * stride);
+        // SAFETY: as above, of the first sixteen columns of the panel.
+        unsafe { tile::<S, F, ROWS, 1, GROUPS, LINES>(s, a.as_ptr(), by, b.as_ptr(), steps, c, stride, next, load) };
         return;
     }
     let mut whole = [[[0.0; 16]; GROUPS]; ROWS];
@@ -179,22 +197,36 @@ fn place<S: Simd, F: Factors<S>, const ROWS: usize, const GROUPS: usize, const L
         }
     }
     let (to, stride) = (whole.as_mut_ptr(), 16 * GROUPS);
+    let (a, b) = (a.as_ptr(), b.as_ptr());
     // SAFETY: as above, and a whole tile lies on the stack.
-    unsafe { tile::<S, F, ROWS, GROUPS, LINES>(s, a.as_ptr(), by, b.as_ptr(), steps, to, stride, load) };
+    unsafe {
+        match cols {
+            ..=16 => tile::<S, F, ROWS, 1, GROUPS, LINES>(s, a, by, b, steps, to, stride, to, load),
+            _ => tile::<S, F, ROWS, GROUPS, GROUPS, LINES>(s, a, by, b, steps, to, stride, to, load),
+        }
+    }
     for (i, edge) in whole.chunks_exact(16 * GROUPS).take(rows).enumerate() {
         c.row_mut(row + i)[col..][..cols].copy_from_slice(&edge[..cols]);
     }
 }
 
 /// A whole tile: machine code once for a level. Its arguments are plain numbers: pairs of them, read back as one, would wait until the last
-/// tile's stores are done.
+/// tile's stores are done. What the tile at `next` begins with is asked for meanwhile, a row of its place with each step; it may lie anywhere.
 ///
 /// # Safety
-/// `steps` lines of `ROWS` elements (`LINES`), or `ROWS` of `steps` elements, begin at `a`, `by` apart; `steps * 16 * GROUPS` elements at
-/// `b`; and at `c` nobody else has `ROWS` rows of `16 * GROUPS` elements, `stride` apart.
+/// `steps` lines of `ROWS` elements (`LINES`), or `ROWS` of `steps` elements, begin at `a`, `by` apart; `steps * 16 * PANEL` elements at
+/// `b`, of which the first `16 * GROUPS` of each step are wanted; and at `c` nobody else has `ROWS` rows of `16 * GROUPS` elements, `stride`
+/// apart.
 #[inline(never)]
 #[allow(clippy::too_many_arguments)] // see above
-unsafe fn tile<S: Simd, F: Factors<S>, const ROWS: usize, const GROUPS: usize, const LINES: bool>(
+unsafe fn tile<
+    S: Simd,
+    F: Factors<S>,
+    const ROWS: usize,
+    const GROUPS: usize,
+    const PANEL: usize,
+    const LINES: bool,
+>(
     s: S,
     a: *const f32,
     by: usize,
@@ -202,6 +234,7 @@ unsafe fn tile<S: Simd, F: Factors<S>, const ROWS: usize, const GROUPS: usize, c
     steps: usize,
     c: *mut f32,
     stride: usize,
+    next: *const f32,
     load: bool,
 ) {
     s.apart(
@@ -224,11 +257,21 @@ unsafe fn tile<S: Simd, F: Factors<S>, const ROWS: usize, const GROUPS: usize, c
                 }
             }
             for k in 0..steps {
+                if k < ROWS {
+                    for g in 0..GROUPS {
+                        s.prefetch(next.wrapping_add(k * stride + 16 * g));
+                    }
+                }
+                if !LINES && k % 16 == 0 {
+                    for i in 0..ROWS {
+                        s.prefetch(a.wrapping_add(i * by + k + AHEAD));
+                    }
+                }
                 let mut columns = [[s.splat(0.0); 2]; GROUPS];
                 for g in 0..GROUPS {
                     for part in 0..S::PARTS {
                         // SAFETY: sixteen elements of step k.
-                        columns[g][part] = s.load(unsafe { &*b.add((k * GROUPS + g) * 16).cast() }, part);
+                        columns[g][part] = s.load(unsafe { &*b.add((k * PANEL + g) * 16).cast() }, part);
                     }
                 }
                 for i in 0..ROWS {

@@ -70,16 +70,7 @@ pub fn cross_entropy<S: Simd>(s: S, logits: Logits, target: Target, weighting: &
         at
     };
     let (sum, g) = match logits {
-        Logits::Read(x) => {
-            let sum = reduce::sum_map(
-                s,
-                x,
-                f32::NEG_INFINITY,
-                #[inline(always)]
-                |x| math::exp(s, s.sub(x, max_v)),
-            );
-            (sum, None)
-        }
+        Logits::Read(x) => (exp_sum(s, x, max_v), None),
         Logits::InPlace(g) => (exp_in_place(s, g, max_v), Some(g)),
         Logits::To(x, g) => (exp_to(s, x, g, max_v), Some(g)),
     };
@@ -111,12 +102,36 @@ pub fn cross_entropy<S: Simd>(s: S, logits: Logits, target: Target, weighting: &
     RowLoss { loss, hit }
 }
 
+/// The sum of `exp(x - max)`.
+#[inline(always)]
+fn exp_sum<S: Simd>(s: S, x: &[f32], max: S::V) -> f32 {
+    let mut lanes = [s.splat(0.0); 2];
+    let (chunks, tail) = x.as_chunks::<16>();
+    for chunk in chunks {
+        ask(s, chunk, x.len());
+        exp16(s, *chunk, &mut [0.0; 16], &mut lanes, max);
+    }
+    if !tail.is_empty() {
+        exp16(s, completed(tail), &mut [0.0; 16], &mut lanes, max);
+    }
+    s.sum(lanes)
+}
+
+/// Asks for the same part of the next row, which as a rule lies behind this one: its greatest element is looked for next, with nothing else
+/// to do meanwhile.
+#[inline(always)]
+fn ask<S: Simd>(s: S, chunk: &[f32; 16], len: usize) {
+    s.prefetch(chunk.as_ptr().wrapping_add(len));
+}
+
 /// `x = exp(x - max)`, and the sum.
 #[inline(always)]
 fn exp_in_place<S: Simd>(s: S, x: &mut [f32], max: S::V) -> f32 {
     let mut lanes = [s.splat(0.0); 2];
+    let len = x.len();
     let (chunks, tail) = x.as_chunks_mut::<16>();
     for x in chunks {
+        ask(s, x, len);
         exp16(s, *x, x, &mut lanes, max);
     }
     if !tail.is_empty() {
@@ -132,8 +147,10 @@ fn exp_in_place<S: Simd>(s: S, x: &mut [f32], max: S::V) -> f32 {
 fn exp_to<S: Simd>(s: S, x: &[f32], y: &mut [f32], max: S::V) -> f32 {
     assert_eq!(x.len(), y.len());
     let mut lanes = [s.splat(0.0); 2];
+    let len = x.len();
     let ((x, x_tail), (y, y_tail)) = (x.as_chunks::<16>(), y.as_chunks_mut::<16>());
     for (x, y) in x.iter().zip(y) {
+        ask(s, x, len);
         exp16(s, *x, y, &mut lanes, max);
     }
     if !x_tail.is_empty() {

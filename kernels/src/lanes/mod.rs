@@ -109,6 +109,12 @@ pub trait Simd: Copy {
     /// `a * b - c` in even lanes, `a * b + c` in odd ones.
     fn mul_subadd(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
 
+    /// [`Simd::store`] past the caches; sixteen elements begin a line of them. Panics when they do not.
+    #[cfg(feature = "train")]
+    fn stream(self, x: &mut [f32; 16], part: usize, v: Self::V);
+    /// Orders what was streamed before what is written next.
+    #[cfg(feature = "train")]
+    fn fence(self);
     /// Asks for a line of the cache.
     fn prefetch(self, x: *const f32);
     /// Eight rows of eight as eight columns.

@@ -6,6 +6,9 @@ use crate::scalar::pairs::pair;
 use core::arch::x86_64::__m256;
 use core::ops::Range;
 
+/// Lines of a transposed matrix by which they are asked for ahead: they lie too far apart for the CPU to guess.
+const AHEAD: usize = 8;
+
 /// Packs the elements `depth` of the rows `rows` of `m`, in panels of `P` of them: of each panel element k of all its rows, then element
 /// k + 1. Rows that the matrix has not are zeros. May write up to eight elements behind the last panel.
 #[inline(always)]
@@ -24,6 +27,12 @@ pub fn pack<S: Simd, const P: usize>(s: S, m: &Mat, rows: Range<usize>, depth: R
     let (first, end) = (depth.start, depth.end);
     for k in depth {
         let line = &m.line(k)[rows.clone()];
+        if k + AHEAD < end {
+            let ahead = line.as_ptr().wrapping_add(AHEAD * m.stride());
+            for i in (0..line.len()).step_by(16) {
+                s.prefetch(ahead.wrapping_add(i));
+            }
+        }
         for (i, from) in (0..line.len()).step_by(P).enumerate() {
             let out = &mut panels[i * size + (k - first) * P..];
             match (line[from..].first_chunk::<16>(), out.first_chunk_mut::<16>()) {
@@ -50,10 +59,11 @@ fn sixteen<S: Simd>(s: S, from: &[f32; 16], to: &mut [f32; 16]) {
     }
 }
 
-/// A panel of rows that are contiguous.
+/// A panel of rows that are contiguous. Those of the next one are asked for meanwhile.
 #[inline(always)]
 fn transpose<S: Simd, const P: usize>(s: S, m: &Mat, first: usize, depth: Range<usize>, panel: &mut [f32]) {
     let count = P.min(m.rows() - first);
+    let after = P.min(m.rows() - first - count);
     let whole = depth.len() / 8 * 8;
     for k in (0..whole).step_by(8) {
         // The last eight rows first: what they write beyond the panel's width belongs to the first ones.
@@ -64,6 +74,9 @@ fn transpose<S: Simd, const P: usize>(s: S, m: &Mat, first: usize, depth: Range<
                     && let Some(line) = m.line(first + row + i)[depth.start + k..].first_chunk()
                 {
                     rows[i] = line;
+                    if k % 16 == 0 && row + i < after {
+                        s.prefetch(line.as_ptr().wrapping_add(P * m.stride()));
+                    }
                 }
             }
             let columns = s.transpose(rows);

@@ -121,6 +121,7 @@ macro_rules! entries {
             cross_entropy F32 CrossEntropy loss::cross_entropy;
             sum_squares F32 Reduce clip::sum_squares;
             clamp F32 Clamp clip::clamp;
+            zero F32 Unary clip::zero;
             sgd F32 Sgd optim::sgd;
             adam F32 Adam optim::adam;
             adam8 F32 Adam8 optim::adam8;

@@ -1,4 +1,4 @@
-//! Clipping: the sum of squares that a norm is made of, and the bound on each element.
+//! Clipping: the sum of squares that a norm is made of, and the bound on each element; and gradients that begin anew.
 
 use crate::order;
 use crate::real::Real;
@@ -9,7 +9,13 @@ use crate::{Isa, Type};
 pub const ENTRIES: &[Entry] = &[
     Entry::new("sum_squares", Type::F32, Isa::Scalar, Func::Reduce(sum_squares::<f32>)),
     Entry::new("clamp", Type::F32, Isa::Scalar, Func::Clamp(clamp::<f32>)),
+    Entry::new("zero", Type::F32, Isa::Scalar, Func::Unary(zero)),
 ];
+
+/// `x = 0`.
+fn zero(x: &mut [f32]) {
+    x.fill(0.0);
+}
 
 /// The sum of `x^2`.
 pub fn sum_squares<R: Real>(x: &[R]) -> R {
