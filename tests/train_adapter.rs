@@ -174,6 +174,22 @@ fn what_was_trained_runs_at_once_and_from_a_file() {
         ctx.set_snapshot(Some(Arc::new(snapshot))).unwrap();
         let trained = logits(&mut ctx);
         assert!(trained != base, "{kind:?}");
+        // A state that was saved on these values is restored on no others.
+        let mut state = vec![0; ctx.state_bytes()];
+        ctx.save(&mut state).unwrap();
+        ctx.restore(&state).unwrap();
+        let whole = ctx.set_snapshot(None).unwrap();
+        let refused = |ctx: &mut Context| {
+            let e = ctx.restore(&state).unwrap_err();
+            assert!(e.code() == Code::State && e.message().contains("trained values"), "{e}");
+        };
+        refused(&mut ctx);
+        let before = std::mem::replace(&mut trainer.values_mut()[0], 0.5);
+        ctx.set_snapshot(Some(Arc::new(trainer.snapshot().unwrap()))).unwrap();
+        refused(&mut ctx);
+        trainer.values_mut()[0] = before;
+        ctx.set_snapshot(whole).unwrap();
+        ctx.restore(&state).unwrap();
         // Written, read, and put on the model: the same.
         let path = dir.0.join("adapter.gguf");
         trainer.adapter().unwrap().write(&path).unwrap();
