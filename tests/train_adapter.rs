@@ -283,7 +283,7 @@ fn a_budget_chooses_what_fits_or_says_what_would() {
     let model = open(&reference("llama-q8_0.gguf"), 2, Isa::detect());
     let (gguf, graph) = (model.gguf.as_ref().unwrap(), &model.graph);
     let base = plan(gguf, graph, &ContextParams::default(), 2).unwrap();
-    let task = Task { gguf, graph, base, threads: 2, batch: 8 };
+    let task = Task { gguf, graph, base, threads: 2, batch: 8, counts: 0 };
     let params = TrainerParams { longest: 48, slice: 0, ..params(made(Kind::Lora, 0.0)) };
     let free = task.fit(&params, |_| false).unwrap();
     assert_eq!((free.micro, free.params.passes, free.params.rows, free.params.keep), (8, 1, 384, Keep::F32));
