@@ -199,6 +199,49 @@ fn the_plan_is_what_is_taken() {
 }
 
 #[test]
+fn a_saved_state_wants_the_adapters_it_was_made_with() {
+    let model = open(&reference("llama-q8_0.gguf"), 2, Isa::detect());
+    let load = |seed| LoadedAdapter::new(&model, &adapter(&model, Kind::Lora, 4, seed)).unwrap();
+    let [one, two] = [1, 9].map(load);
+    let mut ctx = context(&model, 4, 4);
+    let mut saved = |set: &[(&LoadedAdapter, f32)]| {
+        ctx.set_adapters(set).unwrap();
+        ctx.append(0, &TOKENS).unwrap();
+        let mut state = vec![0; ctx.state_bytes()];
+        ctx.save(&mut state).unwrap();
+        ctx.append(0, &[8]).unwrap();
+        (state, bits(ctx.logits(0).unwrap()))
+    };
+    let sets: [&[(&LoadedAdapter, f32)]; 6] =
+        [&[], &[(&one, 1.0)], &[(&one, 0.5)], &[(&two, 1.0)], &[(&one, 1.0), (&two, 0.5)], &[(&two, 0.5), (&one, 1.0)]];
+    let made = sets.map(&mut saved);
+    let mut other = context(&model, 4, 4);
+    for (i, (state, expected)) in made.iter().enumerate() {
+        for (j, set) in sets.iter().enumerate() {
+            other.set_adapters(set).unwrap();
+            other.append(0, &TOKENS[..2]).unwrap();
+            if i == j {
+                other.restore(state).unwrap();
+                other.append(0, &[8]).unwrap();
+                assert!(bits(other.logits(0).unwrap()) == *expected, "{i}");
+                continue;
+            }
+            let e = other.restore(state).unwrap_err();
+            assert!(e.code() == Code::State && e.message().contains("other adapters"), "{i} {j}: {e}");
+            assert_eq!(other.len(0), 2, "a refused state changes nothing");
+        }
+    }
+    // What has no weight does nothing, and an adapter that is loaded again is the same.
+    other.set_adapters(&[(&load(1), 1.0), (&two, 0.0)]).unwrap();
+    other.restore(&made[1].0).unwrap();
+    // A state of an older version says so.
+    let mut old = made[0].0.clone();
+    old[7] = 2;
+    let e = other.restore(&old).unwrap_err();
+    assert!(e.code() == Code::Format && e.message().contains("version 2"), "{e}");
+}
+
+#[test]
 fn what_does_not_fit_is_refused() {
     let model = open(&reference("llama.gguf"), 1, Isa::detect());
     let other = open(&reference("llama.gguf"), 1, Isa::detect());

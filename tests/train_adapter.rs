@@ -174,6 +174,22 @@ fn what_was_trained_runs_at_once_and_from_a_file() {
         ctx.set_snapshot(Some(Arc::new(snapshot))).unwrap();
         let trained = logits(&mut ctx);
         assert!(trained != base, "{kind:?}");
+        // A state that was saved on these values is restored on no others.
+        let mut state = vec![0; ctx.state_bytes()];
+        ctx.save(&mut state).unwrap();
+        ctx.restore(&state).unwrap();
+        let whole = ctx.set_snapshot(None).unwrap();
+        let refused = |ctx: &mut Context| {
+            let e = ctx.restore(&state).unwrap_err();
+            assert!(e.code() == Code::State && e.message().contains("trained values"), "{e}");
+        };
+        refused(&mut ctx);
+        let before = std::mem::replace(&mut trainer.values_mut()[0], 0.5);
+        ctx.set_snapshot(Some(Arc::new(trainer.snapshot().unwrap()))).unwrap();
+        refused(&mut ctx);
+        trainer.values_mut()[0] = before;
+        ctx.set_snapshot(whole).unwrap();
+        ctx.restore(&state).unwrap();
         // Written, read, and put on the model: the same.
         let path = dir.0.join("adapter.gguf");
         trainer.adapter().unwrap().write(&path).unwrap();
@@ -267,7 +283,7 @@ fn a_budget_chooses_what_fits_or_says_what_would() {
     let model = open(&reference("llama-q8_0.gguf"), 2, Isa::detect());
     let (gguf, graph) = (model.gguf.as_ref().unwrap(), &model.graph);
     let base = plan(gguf, graph, &ContextParams::default(), 2).unwrap();
-    let task = Task { gguf, graph, base, threads: 2, batch: 8 };
+    let task = Task { gguf, graph, base, threads: 2, batch: 8, counts: 0 };
     let params = TrainerParams { longest: 48, slice: 0, ..params(made(Kind::Lora, 0.0)) };
     let free = task.fit(&params, |_| false).unwrap();
     assert_eq!((free.micro, free.params.passes, free.params.rows, free.params.keep), (8, 1, 384, Keep::F32));

@@ -87,7 +87,7 @@ fn training(args: &Args, gguf: &Gguf, graph: &Graph, base: Plan, threads: usize)
         budget: args.budget.unwrap_or(0),
         ..TrainerParams::default()
     };
-    let task = Task { gguf, graph, base, threads, batch: args.batch.unwrap_or(1) };
+    let task = Task { gguf, graph, base, threads, batch: args.batch.unwrap_or(1), counts: 0 };
     Ok(task.fit(&params, |_| !lora)?)
 }
 
@@ -100,6 +100,9 @@ pub fn describe(f: &Fitted) -> String {
         Keep::Inputs => "computed again on the way back",
     };
     let logits = match f.params.slice {
+        0 if f.params.counts > 0 => {
+            format!("logits of the {} rows with a target at most, or as many as take 32 MB", f.params.counts)
+        }
         0 => "as many rows of logits at once as take 32 MB".to_owned(),
         n => format!("{n} rows of logits at once"),
     };

@@ -205,6 +205,12 @@ impl Context {
         &self.adapters
     }
 
+    /// Trained values that it runs on.
+    #[cfg(feature = "train")]
+    pub(super) fn snapshot(&self) -> Option<&Snapshot> {
+        self.snapshot.as_deref()
+    }
+
     fn check_rank(&self, rank: usize) -> Result<()> {
         let most = self.layout.params.rank;
         if rank > most {

@@ -1,14 +1,18 @@
 //! A context's sequences as bytes: saved, and restored into a context of the same shape.
 //!
-//! Layout, little-endian: magic, version, fingerprint of model and cache, `n_seqs` lengths, the tokens of each sequence,
-//! then for each attention layer the keys and the values of each sequence's heads up to its length, `[position][head_dim]`
-//! as stored, then a CRC-32 of all before it. How the cache lays out its blocks is not part of it.
+//! Layout, little-endian: magic, version, fingerprint of model and cache, 8 bytes that tell what the model ran with apart (adapters with their
+//! weights, trained values), `n_seqs` lengths, the tokens of each sequence, then for each attention layer the keys and the values of
+//! each sequence's heads up to its length, `[position][head_dim]` as stored, then a CRC-32 of all before it. How the cache lays out
+//! its blocks is not part of it.
 
 use super::context::Context;
 use crate::error::{Result, fail};
 use qorus_kernels::{ATTEND_BLOCK, Type, load_key, store_key};
 
-const MAGIC: [u8; 8] = *b"QORUSKV\x02";
+const MAGIC: [u8; 8] = *b"QORUSKV\x03";
+
+/// Bytes before the lengths.
+const HEAD: usize = MAGIC.len() + 4 + 8;
 
 impl Context {
     /// The bytes [`Context::save`] writes.
@@ -16,7 +20,7 @@ impl Context {
         let rows: usize = self.lens.iter().map(|&len| len as usize).sum();
         let per_row = |slot: &crate::layers::CacheSlot| 2 * slot.shape.n_kv * slot.shape.row_bytes().unwrap_or(0);
         let cache: usize = self.layout.slots.iter().map(|slot| rows * per_row(slot)).sum();
-        MAGIC.len() + 4 + 4 * self.lens.len() + 4 * rows + cache + 4
+        HEAD + 4 * self.lens.len() + 4 * rows + cache + 4
     }
 
     /// Writes the sequences to `out` and says how many bytes. `BufferTooSmall` names the need.
@@ -25,7 +29,7 @@ impl Context {
         if out.len() < need {
             fail!(BufferTooSmall, "the state takes {need} bytes, the buffer has {}", out.len());
         }
-        let fingerprint = self.fingerprint();
+        let (fingerprint, digest) = (self.fingerprint(), self.digest());
         let mut at = 0;
         let mut put = |bytes: &[u8]| {
             out[at..at + bytes.len()].copy_from_slice(bytes);
@@ -33,6 +37,7 @@ impl Context {
         };
         put(&MAGIC);
         put(&fingerprint.to_le_bytes());
+        put(&digest);
         self.lens.iter().for_each(|len| put(&len.to_le_bytes()));
         (0..self.lens.len()).flat_map(|seq| self.tokens(seq)).for_each(|token| put(&token.to_le_bytes()));
         each_row(&self.layout.slots, &self.lens, self.cache.bytes_mut(), |row| {
@@ -49,10 +54,17 @@ impl Context {
     }
 
     /// Replaces the sequences by saved ones. On any error they are as before.
+    ///
+    /// Errors: `Format` for what is damaged or of another model or shape; `State` for what was saved with other adapters, other weights
+    /// of them or other trained values than the context runs with now; `ContextFull`.
     pub fn restore(&mut self, state: &[u8]) -> Result<()> {
-        let head = MAGIC.len() + 4 + 4 * self.lens.len();
-        if state.len() < head + 4 || state[..MAGIC.len()] != MAGIC {
+        let head = HEAD + 4 * self.lens.len();
+        let (magic, version) = (&MAGIC[..7], MAGIC[7]);
+        if state.len() < head + 4 || !state.starts_with(magic) {
             fail!(Format, "these {} bytes are not a saved state", state.len());
+        }
+        if state[7] != version {
+            fail!(Format, "the saved state is of version {}, this reads {version}: compute it again", state[7]);
         }
         let (body, crc) = state.split_at(state.len() - 4);
         if crc32fast::hash(body).to_le_bytes() != crc {
@@ -62,7 +74,15 @@ impl Context {
         if word(MAGIC.len()) != self.fingerprint() {
             fail!(Format, "the saved state is of another model, or of a context of another shape");
         }
-        let lens = |i: usize| word(MAGIC.len() + 4 + 4 * i);
+        if body[MAGIC.len() + 4..HEAD] != self.digest() {
+            fail!(
+                State,
+                "the saved state was computed with other adapters, other weights of them or other trained values than the context's \
+                 (it runs with {} adapters now): attach what was attached then, in that order, and restore after that",
+                self.adapters().len()
+            );
+        }
+        let lens = |i: usize| word(HEAD + 4 * i);
         let n_ctx = self.layout.params.n_ctx;
         if (0..self.lens.len()).any(|i| lens(i) as usize > n_ctx) {
             fail!(ContextFull, "a saved sequence is longer than the context of {n_ctx}");
@@ -108,6 +128,23 @@ impl Context {
             number(slot.shape.head_dim);
         }
         h.finalize()
+    }
+
+    /// Tells apart what the model runs with: the numbers and the weight of each adapter that does anything, in their order, and trained
+    /// values.
+    fn digest(&self) -> [u8; 8] {
+        let mut h = blake3::Hasher::new();
+        for attached in self.adapters().iter().filter(|attached| attached.weight != 0.0) {
+            h.update(&attached.adapter.digest());
+            h.update(&attached.weight.to_le_bytes());
+        }
+        #[cfg(feature = "train")]
+        if let Some(snapshot) = self.snapshot() {
+            h.update(&snapshot.digest());
+        }
+        let mut digest = [0; 8];
+        h.finalize_xof().fill(&mut digest);
+        digest
     }
 }
 

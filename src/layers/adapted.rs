@@ -2,7 +2,8 @@
 //!
 //! With `g = f dy`, the gradient before the stretch: `db += scale (a x') g`, `d(a x') = scale b^T g`, `da += d(a x') x'`, and to the input
 //! goes `w^T g` and through the dropout `a^T d(a x')`. The length that f divides by is taken as a constant (section 4.3 of arXiv
-//! 2402.09353), and a magnitude's gradient is the sum of `dy (w x + scale b (a x'))` over that length.
+//! 2402.09353), and a magnitude's gradient is the sum of `dy (w x + scale b (a x'))` over that length. That `w` sees all of x, also where f
+//! is there, leaves one product with it (docs/finetune.md).
 
 use super::adapters::Found;
 use super::linear::Linear;

@@ -214,6 +214,20 @@ impl Sites {
         Ok(())
     }
 
+    /// BLAKE3 of the places and the numbers that lie there.
+    pub fn digest(&self, values: &[f32]) -> [u8; 32] {
+        let mut hash = blake3::Hasher::new();
+        for site in &self.list {
+            let places = [site.w.tensor(), site.experts, site.rank, usize::from(site.dora)];
+            for n in places {
+                hash.update(&(n as u64).to_le_bytes());
+            }
+            hash.update(&site.scale.to_le_bytes());
+        }
+        hash.update(bytemuck::cast_slice(values));
+        *hash.finalize().as_bytes()
+    }
+
     /// Whether anything is added to a tensor.
     pub fn touches(&self, w: &Weight) -> bool {
         matches!(self.tensors.get(w.tensor()), Some(Some(_)))
@@ -234,6 +248,7 @@ pub struct Placed {
     sites: Sites,
     values: Vec<f32>,
     lengths: Vec<f32>,
+    digest: [u8; 32],
 }
 
 impl Placed {
@@ -242,7 +257,13 @@ impl Placed {
         if values.len() != sites.len() || lengths.len() != sites.rows() {
             fail!(Internal, "{} numbers for an adapter of {}", values.len(), sites.len());
         }
-        Ok(Placed { sites, values, lengths })
+        let digest = sites.digest(&values);
+        Ok(Placed { sites, values, lengths, digest })
+    }
+
+    /// Tells adapters apart that are loaded for one model: BLAKE3 of places and numbers.
+    pub fn digest(&self) -> [u8; 32] {
+        self.digest
     }
 
     /// The places.

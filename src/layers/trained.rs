@@ -368,6 +368,23 @@ impl Snapshot {
         Ok(())
     }
 
+    /// Tells snapshots of one model apart: BLAKE3 of what is trained and of its values.
+    pub fn digest(&self) -> [u8; 32] {
+        let mut hash = blake3::Hasher::new();
+        for t in &self.trained.list {
+            let (kind, from) = match t.param {
+                Param::Matrix(w) => (0, w.tensor()),
+                Param::Vector(v) => (1, v.start()),
+                Param::Factor(site, factor) => (2 + factor as usize, site.w.tensor()),
+            };
+            for n in [kind, from, t.at, t.len] {
+                hash.update(&(n as u64).to_le_bytes());
+            }
+        }
+        hash.update(&self.trained.sites().digest(&self.values));
+        *hash.finalize().as_bytes()
+    }
+
     /// The values.
     pub fn values(&self) -> Result<Values<'_>> {
         Values::with_lengths(&self.trained, &self.values, &self.lengths)

@@ -20,6 +20,9 @@ const MAGIC: [u8; 8] = *b"QORUSTR\x01";
 /// Bytes of a header at most.
 const MAX_HEADER: u64 = 1 << 16;
 
+/// Bytes that are read before their memory is given back: a checkpoint is never in memory as a whole.
+const PART: usize = 1 << 20;
+
 /// What a run is beside its trainer.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct State {
@@ -77,7 +80,12 @@ pub fn load(path: &Path, trainer: &mut Trainer) -> Result<State> {
         fail!(Format, "{name}: is no checkpoint of a training run");
     }
     let (body, crc) = bytes.split_at(bytes.len() - 4);
-    if crc32fast::hash(body).to_le_bytes() != crc {
+    let mut found = crc32fast::Hasher::new();
+    for part in body.chunks(PART) {
+        found.update(part);
+        map.release();
+    }
+    if found.finalize().to_le_bytes() != crc {
         return Err(damaged("the checkpoint is cut or damaged, its checksum does not match"));
     }
     let len = u64::from_le_bytes(body[8..16].try_into().unwrap_or_default());
@@ -109,9 +117,15 @@ pub fn load(path: &Path, trainer: &mut Trainer) -> Result<State> {
     }
     let (values, rest) = rest.split_at(values);
     let (moments, taken) = rest.split_at(moments);
-    bytemuck::cast_slice_mut(trainer.values_mut()).copy_from_slice(values);
+    let copy = |to: &mut [u8], from: &[u8]| {
+        for (to, from) in to.chunks_mut(PART).zip(from.chunks(PART)) {
+            to.copy_from_slice(from);
+            map.release();
+        }
+    };
+    copy(bytemuck::cast_slice_mut(trainer.values_mut()), values);
     let optimizer = trainer.optimizer_mut();
-    optimizer.state_mut().copy_from_slice(moments);
+    copy(optimizer.state_mut(), moments);
     for (to, from) in optimizer.taken_mut().iter_mut().zip(taken.as_chunks().0) {
         *to = u64::from_le_bytes(*from);
     }

@@ -2,11 +2,12 @@
 //! the two compare.
 //!
 //! The reference is the base itself, with the adapter off, so it costs a forward pass and no memory. Logits are there a slice of
-//! rows at a time: the head goes over all slices once for the log-probabilities, and once more for the gradients.
+//! rows at a time, of answers alone: the head goes over all slices once for the log-probabilities, and where there are several once more
+//! for the gradients.
 
 use super::examples::Examples;
-use super::loss::{CrossEntropy, IGNORED, Total};
-use super::pass::{Passed, Task};
+use super::loss::{CrossEntropy, Total};
+use super::pass::{Counted, Passed, Task};
 use super::preference::{Pair, Preference};
 use super::trainer::{Objective, Trainer};
 use crate::error::{Result, fail, try_vec};
@@ -59,17 +60,15 @@ impl Compared {
         self.sums.resize(2 * self.pairs.len(), 0.0);
     }
 
-    /// Adds the log-probabilities of the targets of rows from `first` on to their sequences'.
+    /// Adds the log-probabilities of rows' targets to their sequences', which have so many rows each.
     pub fn add(
         &mut self,
         exec: &Exec,
         frame: &mut Frame,
         logits: &[f32],
-        first: usize,
-        e: &Examples,
-        n: usize,
+        (rows, lens): (Counted, &[u32]),
     ) -> Result<()> {
-        let targets = &e.targets[first..first + logits.len() / n];
+        let (targets, n) = (rows.targets, logits.len() / rows.targets.len().max(1));
         let mut frame = frame.sub();
         let losses = frame.take::<f32>(targets.len())?;
         let shards = Shards::new(losses);
@@ -78,13 +77,11 @@ impl Compared {
                 // SAFETY: each row is one thread's.
                 let loss = unsafe { shards.part(row..row + 1) };
                 let (x, even) = (&logits[row * n..(row + 1) * n], Weighting { smoothing: 0.0, scale: 1.0 });
-                loss[0] = match targets[row] {
-                    IGNORED => 0.0,
-                    class => exec.kernels.cross_entropy(Logits::Read(x), Target::Class(class as usize), &even).loss,
-                };
+                let target = Target::Class(targets[row] as usize);
+                loss[0] = exec.kernels.cross_entropy(Logits::Read(x), target, &even).loss;
             }
         })?;
-        for (loss, sequence) in losses.iter().zip(sequences(e.lens).skip(first)) {
+        for (loss, sequence) in losses.iter().zip(sequences(lens, rows.origins)) {
             self.sums[sequence] -= f64::from(*loss);
         }
         Ok(())
@@ -101,19 +98,19 @@ impl Compared {
         Total { loss: rewards.loss, rows: pairs, weight: pairs as f64, hits, rewards }
     }
 
-    /// Puts gradients in the place of the logits of rows from `first` on, of a batch of so many pairs.
+    /// Puts gradients in the place of rows' logits, of a batch of so many pairs.
     pub fn gradients(
         &self,
         exec: &Exec,
         frame: &mut Frame,
         logits: &mut [f32],
-        first: usize,
-        (e, n, weight): (&Examples, usize, f64),
+        (rows, lens): (Counted, &[u32]),
+        weight: f64,
     ) -> Result<()> {
-        let targets = &e.targets[first..first + logits.len() / n];
+        let (targets, n) = (rows.targets, logits.len() / rows.targets.len().max(1));
         let mut frame = frame.sub();
         let scales = frame.take::<f32>(targets.len())?;
-        for (scale, sequence) in scales.iter_mut().zip(sequences(e.lens).skip(first)) {
+        for (scale, sequence) in scales.iter_mut().zip(sequences(lens, rows.origins)) {
             *scale = (-self.gradients[sequence / 2][sequence % 2] / weight) as f32;
         }
         let (scales, shards): (&[f32], _) = (scales, Shards::new(logits));
@@ -121,21 +118,27 @@ impl Compared {
             for row in part {
                 // SAFETY: each row is one thread's.
                 let x = unsafe { shards.part(row * n..(row + 1) * n) };
-                match (targets[row], scales[row]) {
-                    (IGNORED, _) | (_, 0.0) => x.fill(0.0),
-                    (class, scale) => {
-                        let weighting = Weighting { smoothing: 0.0, scale };
-                        exec.kernels.cross_entropy(Logits::InPlace(x), Target::Class(class as usize), &weighting);
-                    }
+                if scales[row] == 0.0 {
+                    x.fill(0.0);
+                    continue;
                 }
+                let weighting = Weighting { smoothing: 0.0, scale: scales[row] };
+                exec.kernels.cross_entropy(Logits::InPlace(x), Target::Class(targets[row] as usize), &weighting);
             }
         })
     }
 }
 
-/// The sequence of each row.
-fn sequences(lens: &[u32]) -> impl Iterator<Item = usize> {
-    lens.iter().enumerate().flat_map(|(i, &len)| std::iter::repeat_n(i, len as usize))
+/// The sequence of each of these rows, which are in order, where sequences have so many rows.
+fn sequences(lens: &[u32], rows: &[u32]) -> impl Iterator<Item = usize> {
+    let (mut sequence, mut end) = (0, lens.first().map_or(0, |len| u64::from(*len)));
+    rows.iter().map(move |&row| {
+        while u64::from(row) >= end && sequence + 1 < lens.len() {
+            sequence += 1;
+            end += u64::from(lens[sequence]);
+        }
+        sequence
+    })
 }
 
 impl Trainer {

@@ -4,8 +4,9 @@
 //!
 //! The teacher's tail beyond its top is taken for nothing: `p` adds up to 1 over the top.
 
-use super::loss::{IGNORED, Total};
+use super::loss::Total;
 use super::not_negative;
+use super::pass::Counted;
 use crate::error::{Result, fail};
 use crate::memory::Frame;
 use crate::ops::Exec;
@@ -60,21 +61,27 @@ impl Distill {
     }
 
     /// Adds the losses of rows to `total`, and where `scale` is given puts gradients times it in the place of the logits. `top` are
-    /// the teacher's, `[rows][top]`, checked to be tokens; `apart` has room for the logits again where [`Distill::needs_place`].
-    /// A row's hit is that student and teacher have one favourite.
+    /// the teacher's of all rows of the pass, `[rows][top]`, checked to be tokens; `apart` has room for the logits again where
+    /// [`Distill::needs_place`]. A row's hit is that student and teacher have one favourite.
     pub fn rows(
         &self,
         exec: &Exec,
         frame: &mut Frame,
         (logits, apart): (&mut [f32], &mut [f32]),
-        (targets, top): (&[i32], &[Top]),
+        (Counted { targets, origins }, top): (Counted, &[Top]),
         scale: Option<f64>,
         total: &mut Total,
     ) -> Result<()> {
         let (rows, n) = (targets.len(), logits.len() / targets.len().max(1));
         let places = if self.needs_place() { logits.len() } else { 0 };
-        if logits.len() != rows * n || top.len() != rows * self.top || apart.len() < places {
-            fail!(Shape, "{} logits, {} of the teacher, {rows} targets: give as many rows", logits.len(), top.len());
+        if logits.len() != rows * n || origins.len() != rows || apart.len() < places {
+            fail!(
+                Shape,
+                "{} logits for {rows} targets of {} rows, with room for {}",
+                logits.len(),
+                origins.len(),
+                apart.len()
+            );
         }
         let mut frame = frame.sub();
         let (losses, hits) = (frame.take::<f32>(rows)?, frame.take::<u8>(rows)?);
@@ -86,26 +93,20 @@ impl Distill {
                 let (x, loss, hit) = unsafe {
                     (logits.part(row * n..(row + 1) * n), losses_by.part(row..row + 1), hits_by.part(row..row + 1))
                 };
-                if targets[row] == IGNORED {
-                    (loss[0], hit[0]) = (0.0, 0);
-                    x.fill(0.0);
-                    continue;
-                }
                 let place: &mut [f32] = match places {
                     0 => &mut [],
                     // SAFETY: each row is one thread's.
                     _ => unsafe { apart.part(row * n..(row + 1) * n) },
                 };
-                let top = &top[row * self.top..(row + 1) * self.top];
+                let top = &top[origins[row] as usize * self.top..][..self.top];
                 let of_row = self.row(exec, (x, place), targets[row] as usize, top, scale.unwrap_or(0.0));
                 (loss[0], hit[0]) = (of_row.0, u8::from(of_row.1));
             }
         })?;
-        let counted = targets.iter().filter(|t| **t != IGNORED).count();
         losses.iter().for_each(|loss| total.loss += f64::from(*loss));
         total.hits += hits.iter().filter(|hit| **hit != 0).count();
-        total.rows += counted;
-        total.weight += counted as f64;
+        total.rows += rows;
+        total.weight += rows as f64;
         Ok(())
     }
 

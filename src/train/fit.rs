@@ -23,6 +23,8 @@ pub struct Task<'a> {
     pub threads: usize,
     /// Sequences of a step, each of up to [`TrainerParams::longest`] rows.
     pub batch: usize,
+    /// Rows of a sequence that have a target at most; 0: all may.
+    pub counts: usize,
 }
 
 /// What was chosen.
@@ -43,7 +45,8 @@ impl Task<'_> {
     /// The bytes by class with these parameters and so many sequences in a pass.
     fn with(&self, params: &TrainerParams, micro: usize, wanted: impl Fn(&Param) -> bool) -> Result<Fitted> {
         let (rows, passes) = (params.longest.saturating_mul(micro), self.batch.div_ceil(micro));
-        let params = TrainerParams { rows, passes, ..params.clone() };
+        let counts = self.counts.min(params.longest).saturating_mul(micro);
+        let params = TrainerParams { rows, passes, counts, ..params.clone() };
         let plan = layout::plan(self.graph, self.gguf, self.base, &params, self.threads, wanted)?;
         Ok(Fitted { params, micro, plan })
     }

@@ -46,7 +46,7 @@ pub(super) struct Layout {
 
 impl Layout {
     pub fn new(graph: &Graph, trained: &Trained, slots: &Slots, params: &TrainerParams) -> Result<Layout> {
-        let &TrainerParams { rows, longest, slice, keep, eight, .. } = params;
+        let &TrainerParams { rows, longest, slice, counts, keep, eight, .. } = params;
         if rows == 0 || longest == 0 || longest > rows || u32::try_from(rows).is_err() {
             fail!(
                 InvalidArgument,
@@ -62,6 +62,7 @@ impl Layout {
         let (width, out) = (graph.width_at(end), graph.out_width());
         let near = (SLICE_BYTES / 4 / out.max(1)).clamp(32, 1024);
         let slice = if slice == 0 { near } else { slice }.min(rows);
+        let slice = if counts == 0 { slice } else { slice.min(counts) };
         let sizes = |rows| PassSizes { rows, longest, keep, eight, trained };
         let head = &graph.layers[end..];
         let stop = trained.first(&graph.layers);
@@ -73,7 +74,8 @@ impl Layout {
             .take::<f32>(slice.saturating_mul(out))
             .take::<f32>(slice.saturating_mul(params.objective.gradient_width(out)))
             .take::<f32>(head_cache)
-            .take::<i32>(rows);
+            .take::<i32>(rows)
+            .take::<u32>(rows);
         let pass = graph
             .train_need(sizes(rows), end, stop.min(end), false)
             .sub(sequence_train_need(head, sizes(slice), width))

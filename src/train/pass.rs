@@ -155,73 +155,76 @@ impl Trainer {
             let logits = frame.take::<f32>(slice * out)?;
             let apart = frame.take::<f32>(slice * params.objective.gradient_width(out))?;
             let head_cache = frame.take::<f32>(layout.head)?;
-            let targets = frame.take::<i32>(rows)?;
+            let (targets, origins) = (frame.take::<i32>(rows)?, frame.take::<u32>(rows)?);
             graph.with_pass(exec, parameters, trained, batch, mode, frame, |pass, frame| {
                 if !matches!(task, Task::Backward(..)) {
                     sequence_forward_train(body, pass, frame, whole, x, in_width, mid, cache)?;
                 }
-                // Rows without a target have a loss of nothing: they stay out of the head. A teacher's rows and pairs keep their places.
-                let classes = matches!(params.objective, Objective::Classes { .. }) && !examples.targets.is_empty();
-                let judged = matches!(task, Task::Judge | Task::Learn(_)) && classes;
-                let counted = if judged { gather(examples.targets, width, mid, targets) } else { rows };
+                // Rows without a target have a loss of nothing: they stay out of the head.
+                let judged = !matches!(task, Task::Forward(_) | Task::Backward(..));
+                let counted = match judged && !matches!(params.objective, Objective::Values) {
+                    true => gather(examples.targets, width, mid, (targets, origins)),
+                    false => rows,
+                };
                 let mut total = Total::default();
                 // Pairs are known when all rows are: their gradients take a second round.
                 let rounds = if matches!(task, Task::Compare(_, Some(_))) { 2 } else { 1 };
-                let slices = (0..rounds).flat_map(|round| (0..counted).step_by(slice).map(move |at| (round, at)));
-                for (round, at) in slices {
-                    let part = at..counted.min(at + slice);
-                    let s = sizes(part.len(), longest.min(part.len()));
-                    let (inner, outer) = (part.start * width..part.end * width, part.start * out..part.end * out);
-                    let logits = &mut logits[..part.len() * out];
-                    let head_cache = &mut head_cache[..sequence_cache_len(head, s, width)];
-                    sequence_forward_train(head, pass, frame, s, &mid[inner.clone()], width, logits, head_cache)?;
-                    let dy: &[f32] = match &mut task {
-                        Task::Forward(y) => {
-                            y[outer].copy_from_slice(logits);
-                            continue;
+                for round in 0..rounds {
+                    for at in (0..counted).step_by(slice) {
+                        let part = at..counted.min(at + slice);
+                        let s = sizes(part.len(), longest.min(part.len()));
+                        let (inner, outer) = (part.start * width..part.end * width, part.start * out..part.end * out);
+                        let rows = Counted { targets: &targets[part.clone()], origins: &origins[part.clone()] };
+                        let (x, logits) = (&mid[inner.clone()], &mut logits[..part.len() * out]);
+                        let head_cache = &mut head_cache[..sequence_cache_len(head, s, width)];
+                        // A second round over one slice finds everything as the first one left it.
+                        if round == 0 || counted > slice {
+                            sequence_forward_train(head, pass, frame, s, x, width, logits, head_cache)?;
                         }
-                        Task::Backward(dy, _) => &dy[outer],
-                        Task::Judge | Task::Learn(_) => {
-                            let weight = if let Task::Learn(weight) = task { Some(weight) } else { None };
-                            let before = total.loss;
-                            let slice = Slice { objective: &params.objective, examples, targets, first: at, out };
-                            let dy = slice.loss(&pass.run.exec, frame, (logits, apart), weight, &mut total)?;
-                            if !total.loss.is_finite() {
-                                let found = origin(model, (trained, values), (whole, cache), mid);
-                                let (last, loss) = (part.end - 1, total.loss - before);
-                                let rows =
-                                    || format!("the loss of rows {at} to {last} of {counted} that count is {loss}");
-                                return Ok(Passed::Faulty(found.unwrap_or_else(rows)));
-                            }
-                            dy
-                        }
-                        Task::Compare(compared, Some(weight)) if round > 0 => {
-                            let of = (examples, out, *weight);
-                            compared.gradients(&pass.run.exec, frame, logits, at, of)?;
-                            logits
-                        }
-                        Task::Probe(compared) => {
-                            compared.add(&pass.run.exec, frame, logits, at, examples, out)?;
-                            continue;
-                        }
-                        Task::Compare(compared, _) => {
-                            compared.add(&pass.run.exec, frame, logits, at, examples, out)?;
-                            if part.end < rows {
+                        let exec = &pass.run.exec;
+                        let dy: &[f32] = match &mut task {
+                            Task::Forward(y) => {
+                                y[outer].copy_from_slice(logits);
                                 continue;
                             }
-                            total = compared.total();
-                            if !total.loss.is_finite() {
-                                let found = origin(model, (trained, values), (whole, cache), mid);
-                                let loss = || format!("the loss of the pairs is {}", total.loss);
-                                return Ok(Passed::Faulty(found.unwrap_or_else(loss)));
+                            Task::Backward(dy, _) => &dy[outer],
+                            Task::Judge | Task::Learn(_) => {
+                                let weight = if let Task::Learn(weight) = task { Some(weight) } else { None };
+                                let before = total.loss;
+                                let slice = Slice { objective: &params.objective, examples, rows, first: at, out };
+                                let dy = slice.loss(exec, frame, (logits, apart), weight, &mut total)?;
+                                if !total.loss.is_finite() {
+                                    let found = origin(model, (trained, values), (whole, cache), mid);
+                                    let (last, loss) = (part.end - 1, total.loss - before);
+                                    let rows =
+                                        || format!("the loss of rows {at} to {last} of {counted} that count is {loss}");
+                                    return Ok(Passed::Faulty(found.unwrap_or_else(rows)));
+                                }
+                                dy
                             }
-                            continue;
+                            Task::Compare(compared, Some(weight)) if round > 0 => {
+                                compared.gradients(exec, frame, logits, (rows, examples.lens), *weight)?;
+                                logits
+                            }
+                            Task::Compare(compared, _) | Task::Probe(compared) => {
+                                compared.add(exec, frame, logits, (rows, examples.lens))?;
+                                continue;
+                            }
+                        };
+                        if let Some(stop) = task.stop(layout.stop) {
+                            let dx = (stop < end).then_some(&mut dmid[inner]);
+                            let stop = stop.saturating_sub(end);
+                            sequence_backward(head, pass, frame, s, x, width, dy, dx, head_cache, &mut grads, stop)?;
                         }
-                    };
-                    if let Some(stop) = task.stop(layout.stop) {
-                        let (x, dx) = (&mid[inner.clone()], (stop < end).then_some(&mut dmid[inner]));
-                        let stop = stop.saturating_sub(end);
-                        sequence_backward(head, pass, frame, s, x, width, dy, dx, head_cache, &mut grads, stop)?;
+                    }
+                    let Task::Compare(compared, _) = &mut task else { continue };
+                    if round == 0 {
+                        total = compared.total();
+                    }
+                    if !total.loss.is_finite() {
+                        let found = origin(model, (trained, values), (whole, cache), mid);
+                        let loss = || format!("the loss of the pairs is {}", total.loss);
+                        return Ok(Passed::Faulty(found.unwrap_or_else(loss)));
                     }
                 }
                 if let Some(stop) = task.stop(layout.stop).filter(|stop| *stop < end) {
@@ -300,12 +303,21 @@ fn check_results(given: usize, rows: usize, out: usize) -> Result<()> {
     Ok(())
 }
 
-/// Moves the rows of `x` and the targets that count to the front, in their order; how many they are.
-fn gather(targets: &[i32], width: usize, x: &mut [f32], to: &mut [i32]) -> usize {
+/// Rows that count, whose logits are there.
+#[derive(Clone, Copy)]
+pub struct Counted<'a> {
+    /// The class of each.
+    pub targets: &'a [i32],
+    /// Which row of the pass each is, in their order.
+    pub origins: &'a [u32],
+}
+
+/// Moves the rows of `x` that count to the front, in their order, and says what they are; how many there are.
+fn gather(all: &[i32], width: usize, x: &mut [f32], (targets, origins): (&mut [i32], &mut [u32])) -> usize {
     let mut n = 0;
-    for (row, &target) in targets.iter().enumerate().filter(|(_, target)| **target != IGNORED) {
+    for (row, &target) in all.iter().enumerate().filter(|(_, target)| **target != IGNORED) {
         x.copy_within(row * width..(row + 1) * width, n * width);
-        to[n] = target;
+        (targets[n], origins[n]) = (target, row as u32);
         n += 1;
     }
     n
@@ -327,8 +339,8 @@ fn scatter(targets: &[i32], width: usize, mut n: usize, d: &mut [f32]) {
 struct Slice<'a> {
     objective: &'a Objective,
     examples: &'a Examples<'a>,
-    /// Classes of the rows that count.
-    targets: &'a [i32],
+    /// Where the objective has classes, what the rows are.
+    rows: Counted<'a>,
     /// The first of the rows.
     first: usize,
     out: usize,
@@ -344,20 +356,18 @@ impl Slice<'_> {
         weight: Option<f64>,
         total: &mut Total,
     ) -> Result<&'b [f32]> {
-        let rows = self.first..self.first + logits.len() / self.out.max(1);
         if let Some(entropy) = entropy(self.objective, self.out) {
-            let targets = Targets::Classes(&self.targets[rows]);
+            let targets = Targets::Classes(self.rows.targets);
             let to = if weight.is_some() { Logits::InPlace(&mut *logits) } else { Logits::Read(logits) };
             entropy.rows(exec, frame, to, targets, weight.map_or(1.0, |w| 1.0 / w), total)?;
             return Ok(logits);
         }
         if let Objective::Distill(distill) = self.objective {
-            let e = self.examples;
-            let top = &e.top[rows.start * distill.top..rows.end * distill.top];
             let of = (&mut *logits, apart);
-            distill.rows(exec, frame, of, (&e.targets[rows], top), weight.map(|w| 1.0 / w), total)?;
+            distill.rows(exec, frame, of, (self.rows, self.examples.top), weight.map(|w| 1.0 / w), total)?;
             return Ok(logits);
         }
+        let rows = self.first..self.first + logits.len() / self.out.max(1);
         let values = &self.examples.values[rows.start * self.out..rows.end * self.out];
         total.loss += loss::mse(exec, frame, logits, values, loss::Reduction::Sum)?;
         total.rows += rows.len();

@@ -85,6 +85,8 @@ pub struct TrainerParams {
     pub passes: usize,
     /// Rows whose logits are there at once; 0: as many as take 32 MB.
     pub slice: usize,
+    /// Rows of a pass that have a target at most, as far as is known: no more logits are there at once. 0: all may.
+    pub counts: usize,
     /// What of a forward pass is kept for the way back.
     pub keep: Keep,
     /// What is to be made small.
@@ -111,6 +113,7 @@ impl Default for TrainerParams {
             longest: 1024,
             passes: 1,
             slice: 0,
+            counts: 0,
             keep: Keep::F32,
             objective: Objective::default(),
             method: Method::AdamW(super::optim::Betas::default()),
@@ -256,6 +259,14 @@ impl Trainer {
     /// The adapter as it is now, without a name and the base's hash. `State` when none is trained.
     pub fn adapter(&self) -> Result<Adapter> {
         adapter::export(self)
+    }
+
+    /// The same at the end: what else the trainer holds is given back first, so that it takes no more memory than training did.
+    pub fn into_adapter(mut self) -> Result<Adapter> {
+        for region in [&mut self.grads, &mut self.cache, &mut self.work] {
+            *region = Region::new(0)?;
+        }
+        adapter::export(&self)
     }
 
     /// Goes on from an adapter. Errors: `Shape` when it is not one of just the tensors, ranks and scales that are trained.

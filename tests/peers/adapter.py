@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Adapters of ours in llama.cpp, and of PEFT here: the same log-probabilities of greedily written tokens.
 
-    adapter.py llamacpp MODEL ADAPTER   needs QORUS_PEERS (fetch.sh); take an F32 model (dequantize.py), that only the adapter is compared
-    adapter.py peft DIR                 needs torch, transformers and peft; makes a small llama and adapters of each kind in DIR
+    adapter.py llamacpp MODEL ADAPTER...    needs QORUS_PEERS (fetch.sh); take an F32 model (dequantize.py), that only the adapter is compared
+    adapter.py peft DIR                     needs torch, transformers and peft; makes a small llama and adapters of each kind in DIR
 
-Prints, for each case, the greatest difference of a log-probability, and how far the adapter itself moves them."""
+Prints, for each case, the greatest difference of a log-probability, how far the adapter itself moves them, and, of llama.cpp, how many of the
+tokens are its favourites too."""
 import argparse
 import ctypes as c
 import pathlib
@@ -17,10 +18,12 @@ PROMPT = "Write this order as one line of JSON: 7 boxes of green tea for Mara Li
 N = 24
 
 
-def ours(model, prompt, adapter=None):
-    """Tokens and log-probabilities that `qorus run` writes greedily, and the prompt's tokens."""
+def ours(model, prompt, adapter=None, n=N):
+    """Tokens and log-probabilities that `qorus run` writes greedily; at least one."""
     lora = ["--lora", adapter, "--any-base"] if adapter else []
-    done = qorus.call("run", "-m", model, *lora, "--temp", "0", "-n", N, "--lookup", "0", "--kv", "f32", "--", prompt)
+    done = qorus.call("run", "-m", model, *lora, "--special", "--temp", "0", "-n", n, "--lookup", "0", "--kv", "f32", "--", prompt)
+    if not done["tokens"]:
+        raise SystemExit(f"nothing is written after {prompt!r}: take another prompt")
     return done["tokens"], np.array(done["log_probs"])
 
 
@@ -36,7 +39,12 @@ def report(name, found, wanted, plain):
     print(f"{name:10} greatest difference {np.abs(found - wanted).max():.2e}; without the adapter {np.abs(plain - wanted).max():.2e}")
 
 
-def llamacpp(model_path, adapter_path):
+def turns(text):
+    """A question as models of the ChatML form are asked it."""
+    return f"<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n"
+
+
+def llamacpp(model_path, *adapters):
     from llamacpp import Context, Library, Model
     lib = Library()
     handle = c.CDLL(None)
@@ -44,19 +52,32 @@ def llamacpp(model_path, adapter_path):
     init.restype, init.argtypes = c.c_void_p, [c.c_void_p, c.c_char_p]
     put.restype, put.argtypes = c.c_int32, [c.c_void_p, c.POINTER(c.c_void_p), c.c_size_t, c.POINTER(c.c_float)]
     model = Model(lib, model_path)
-    adapter = init(model.handle, str(adapter_path).encode())
-    if not adapter:
-        raise SystemExit(f"llama.cpp does not load {adapter_path}")
-    tokens, found = ours(model_path, PROMPT, adapter_path)
-    ids = ([model.bos()] if model.bos() is not None else []) + model.encode(PROMPT)
-    results = []
-    for on in (True, False):
-        context = Context(model, 256, threads=2)
-        if on and put(context.handle, (c.c_void_p * 1)(adapter), 1, (c.c_float * 1)(1.0)):
+    ask = "Write this order as one line of JSON with the keys name, item, count, unit, city and date (MM-DD).\n\n"
+    prompts = [turns(ask + "Please send twelve crates of oak boards to Ruth Adler in Bergen before 9 May."), turns(ask + PROMPT),
+               turns("Why is the sky blue?"), "The tallest of the lighthouses stood", "1, 2, 3, 4, 5,", "def area(width, height):\n"]
+
+    def there(tokens, ids, adapter):
+        """Log-probabilities of the tokens after the prompt, and the favourites."""
+        context = Context(model, 512, threads=2)
+        if adapter and put(context.handle, (c.c_void_p * 1)(adapter), 1, (c.c_float * 1)(1.0)):
             raise SystemExit("llama.cpp does not attach the adapter")
-        results.append(log_probs(context.feed(ids + tokens[:-1], first=len(ids) - 1), tokens))
+        logits = context.feed(ids + tokens[:-1], first=len(ids) - 1)
         context.close()
-    report("llama.cpp", found, *results)
+        return log_probs(logits, tokens), logits.argmax(1)
+
+    for path in [None, *adapters]:
+        adapter = path and init(model.handle, str(path).encode())
+        if path and not adapter:
+            raise SystemExit(f"llama.cpp does not load {path}")
+        off, moved, same, count = 0, 0, 0, 0
+        for prompt in prompts:
+            tokens, found = ours(model_path, prompt, path)
+            ids = ([model.bos()] if model.bos() is not None else []) + model.encode(prompt, special=True)
+            wanted, best = there(tokens, ids, adapter)
+            off = max(off, np.abs(found - wanted).max())
+            same, count = same + (best == np.array(tokens)).sum(), count + len(tokens)
+            moved = max(moved, np.abs(there(tokens, ids, None)[0] - wanted).max()) if adapter else 0
+        print(f"{path or 'no adapter'}: greatest difference {off:.2e}; without the adapter {moved:.2e}; {same} of {count} tokens are its favourites")
 
 
 def peft(folder):

@@ -12,6 +12,11 @@ pub fn peak() -> Option<u64> {
     status("VmHWM:")
 }
 
+/// What there is now, in bytes.
+pub fn resident() -> Option<u64> {
+    status("VmRSS:")
+}
+
 /// What is not of a mapped file, now, in bytes.
 pub fn private() -> Option<u64> {
     status("RssAnon:")

@@ -82,22 +82,23 @@ pub fn main(args: Args) -> Result {
         (_, true) => Begin::Restart,
         _ => Begin::New,
     };
+    let program = rss::resident().unwrap_or(0) as usize;
     let runtime = args.threads.runtime(args.bf16.products())?;
     let gguf = Arc::new(Gguf::open(&args.model)?);
     let model = engine::Model::new(&runtime, Arc::clone(&gguf))?;
     let from = args.from.as_ref().map(|path| Adapter::open(path, &gguf)).transpose()?;
     let length = args.data_args.length(&model.graph)?;
     let folder = Folder::new(&run_folder(&args.output), &args.describe(length), begin)?;
-    tune(&args, &model, &folder, (length, from.as_ref()), &held).inspect_err(|_| folder.discard_unbegun())
+    tune(&args, &model, &folder, (length, from.as_ref()), (&held, program)).inspect_err(|_| folder.discard_unbegun())
 }
 
-/// The run in its folder.
+/// The run in its folder. `program` are the bytes that the program itself took before anything was opened.
 fn tune(
     args: &Args,
     model: &Arc<engine::Model>,
     folder: &Folder,
     (length, from): (usize, Option<&Adapter>),
-    held: &Control,
+    (held, program): (&Control, usize),
 ) -> Result {
     let runtime = &model.runtime;
     let Some(gguf) = &model.gguf else { return run("the model has no file") };
@@ -110,7 +111,7 @@ fn tune(
         length,
         args.json,
     )?);
-    let fitted = args.fit(model, length)?;
+    let fitted = args.fit(model, length, ids.counts_at_most(length))?;
     let mut trainer = Trainer::new(model, &fitted.params, |_| false)?;
     if let Some(from) = from {
         trainer.set_adapter(from)?;
@@ -140,7 +141,10 @@ fn tune(
     if rules.validate_every > 0 && best.exists() && summary.end != End::Stopped {
         checkpoint::load(&best, &mut trainer)?;
     }
-    let adapter = Adapter { base: Some(base_hash(gguf)), ..trainer.adapter()? };
+    // The file of ids is mapped too.
+    let data = std::fs::metadata(folder.file("data.ids")).map_or(0, |file| file.len() as usize);
+    let planned = trainer.reserved().total() + data + program;
+    let adapter = Adapter { base: Some(base_hash(gguf)), ..trainer.into_adapter()? };
     match args.output.extension().is_some_and(|e| e == "gguf") {
         true => adapter.write(&args.output)?,
         false => adapter.write_peft(&args.output, gguf)?,
@@ -150,14 +154,16 @@ fn tune(
         let mut done = done(runtime, &summary, &args.output, (&train, &validation), speed);
         done["adapter"] = json!(args.output);
         done["peak_rss_bytes"] = json!(peak);
+        done["planned_bytes"] = json!(planned);
         return output::json(&done);
     }
     let best = summary.best.map_or(String::new(), |loss| format!(", best validation {loss:.4}"));
     say(&format!(
-        "{} at step {}{best}; {speed:.0} tokens per second, {} MiB of memory at most",
+        "{} at step {}{best}; {speed:.0} tokens per second, {} MiB of memory at most, {} were planned",
         end_name(&summary),
         summary.step,
-        peak.map_or("?".into(), |bytes| mib(bytes as usize))
+        peak.map_or("?".into(), |bytes| mib(bytes as usize)),
+        mib(planned)
     ));
     output::line(&format!("{}", args.output.display()))
 }
@@ -174,8 +180,8 @@ impl Args {
         self.alpha.unwrap_or(2.0 * self.rank as f32)
     }
 
-    /// What fits the budget.
-    fn fit(&self, model: &engine::Model, length: usize) -> Result<Fitted> {
+    /// What fits the budget, of data that has so many targets in a row at most.
+    fn fit(&self, model: &engine::Model, length: usize, counts: usize) -> Result<Fitted> {
         let gguf = model.gguf.as_deref().ok_or_else(|| crate::failure::Failure::Run("the model has no file".into()))?;
         let threads = model.runtime.pool.len();
         let base = engine::plan(gguf, &model.graph, &ContextParams { n_ctx: 1, ..ContextParams::default() }, threads)?;
@@ -190,7 +196,7 @@ impl Args {
         // Pairs are two sequences that stay together.
         let two = if self.method.kind().is_paired() { 2 } else { 1 };
         let params = TrainerParams { longest: two * length, ..params };
-        let task = Task { gguf, graph: &model.graph, base, threads, batch: self.settings.batch };
+        let task = Task { gguf, graph: &model.graph, base, threads, batch: self.settings.batch, counts: two * counts };
         let mut fitted = task.fit(&params, |_| false)?;
         fitted.params.longest = length;
         Ok(fitted)

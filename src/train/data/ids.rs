@@ -165,6 +165,13 @@ impl Ids {
         Some(Sample { start, len: self.end(no).saturating_sub(start), crc, counted })
     }
 
+    /// How many targets a row of whole samples can have at most, by the greatest share of them that one has.
+    pub fn counts_at_most(&self, row: usize) -> usize {
+        let share = |sample: Sample| sample.counted as f64 / sample.len.saturating_sub(1).max(1) as f64;
+        let greatest = (0..self.samples).filter_map(|no| self.sample(no)).map(share).fold(0.0, f64::max);
+        ((row as f64 * greatest).ceil() as usize).clamp(1, row.max(1))
+    }
+
     /// Token `at`, counted over all samples, and whether it counts for the loss.
     ///
     /// Errors: `InvalidArgument` behind the last, `Format` for an id outside the vocabulary.

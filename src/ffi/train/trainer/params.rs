@@ -144,6 +144,7 @@ pub unsafe fn engine_params(p: &q_trainer_params) -> Result<TrainerParams> {
         rows: p.max_rows as usize,
         longest: if p.max_len == 0 { p.max_rows } else { p.max_len } as usize,
         slice: p.slice as usize,
+        counts: 0,
         keep: choice("activations", p.activations, &[(0, Keep::F32), (1, Keep::Inputs), (2, Keep::Bf16)])?,
         objective,
         method: numbers::method(&o)?,
