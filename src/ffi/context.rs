@@ -387,7 +387,8 @@ pub unsafe extern "C" fn q_context_save(
 }
 
 /// Replaces the sequences by saved ones, of the same model and a context of the same kind; its `n_ctx` may differ.
-/// Errors: Q_ERR_FORMAT; Q_ERR_STATE when other adapters, other weights of them or other trained values were on it; Q_ERR_CONTEXT_FULL; the sequences are then as before.
+/// Errors: Q_ERR_FORMAT; Q_ERR_STATE when other adapters, other weights of them or other trained values were on it;
+/// Q_ERR_CONTEXT_FULL; the sequences are then as before.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn q_context_restore(context: *mut q_context, data: *const c_void, len: usize) -> q_error_code {
     ffi!({
