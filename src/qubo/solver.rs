@@ -177,7 +177,12 @@ impl Solver {
             flips,
             sweeps,
             reads,
-            solver: found.solver,
+            // Where nothing was better than the beginning, nobody found it.
+            solver: match (found.solver, self.params.method) {
+                ("", Method::Host) => Method::Auto.name(),
+                ("", method) => method.name(),
+                (solver, _) => solver,
+            },
             stopped: shared.why(),
         })
     }
