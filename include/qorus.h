@@ -913,6 +913,10 @@ enum q_qubo_method
      * The solver that q_qubo_solver_register gave.
      */
     Q_QUBO_HOST = 10,
+    /**
+     * Annealing of what good assignments disagree about.
+     */
+    Q_QUBO_CONTRACT = 11,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -2848,7 +2852,8 @@ q_error_code q_context_save(q_context *context,
 
 /**
  * Replaces the sequences by saved ones, of the same model and a context of the same kind; its `n_ctx` may differ.
- * Errors: Q_ERR_FORMAT, Q_ERR_CONTEXT_FULL; the sequences are then as before.
+ * Errors: Q_ERR_FORMAT; Q_ERR_STATE when other adapters, other weights of them or other trained values were on it;
+ * Q_ERR_CONTEXT_FULL; the sequences are then as before.
  */
 q_error_code q_context_restore(q_context *context,
                                const void *data,
@@ -3875,6 +3880,18 @@ q_error_code q_qubo_create_dense(uint32_t n,
                                  q_qubo **qubo);
 
 /**
+ * As q_qubo_create_dense, but the problem is a view: the matrix stays where it is and has to stay as it is until the problem and all its
+ * solvers are freed. Values are computed from it; q_qubo_info.bytes has only the diagonal, and what a solver packs of it is in its plan,
+ * as `weights_resident`.
+ */
+q_error_code q_qubo_create_view(uint32_t n,
+                                const void *matrix,
+                                uint32_t type,
+                                double offset,
+                                uint32_t sense,
+                                q_qubo **qubo);
+
+/**
  * Builds the problem of an Ising model, offset + sum h_i s_i + sum J_ij s_i s_j over spins s = 2x - 1: `n` fields, which may be
  * NULL for none, and `count` couplings as in q_qubo_create. Errors: as there.
  */
@@ -3936,9 +3953,11 @@ q_error_code q_qubo_solver_create(const q_qubo *qubo,
                                   q_qubo_solver **solver);
 
 /**
- * Lets the solver ask a solver of the host's where `method` is Q_QUBO_HOST: a cloud, or a device. `solve` is called on the thread
- * that calls q_qubo_solver_run, its answer is checked and valued from the problem, and where it fails the local portfolio solves in
- * the time that is left. NULL for `solve` takes it back.
+ * Lets the solver ask a solver of the host's where `method` is Q_QUBO_HOST: a cloud, or a device. `solve` is called on a thread of its
+ * own with a buffer of its own, for half of the time limit; its answer is checked and valued from the problem, and where it fails or
+ * does not come the local portfolio solves in the time that is left. A call that does not return is not waited for, by
+ * q_qubo_solver_free neither: `user` and the code must stay until it has returned. NULL for `solve` takes it back.
+ * Errors: Q_ERR_OUT_OF_MEMORY where no thread can be had.
  */
 q_error_code q_qubo_solver_register(q_qubo_solver *solver,
                                     q_qubo_solve_fn solve,

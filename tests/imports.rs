@@ -106,6 +106,26 @@ fn imports_go_downward_only() {
     assert!(wrong.is_empty(), "upward: {wrong:#?}");
 }
 
+/// Within `qubo`: what is given, what searches work with, ways of solving, in that order.
+#[test]
+fn problems_know_no_solvers() {
+    const ORDER: [&str; 3] = ["problem", "search", "solvers"];
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/qubo");
+    let mut seen = 0;
+    for (at, part) in ORDER.iter().enumerate() {
+        let mut files = Vec::new();
+        sources(&src.join(part), &mut files);
+        for file in files {
+            let text = std::fs::read_to_string(&file).unwrap();
+            for above in &ORDER[at + 1..] {
+                assert!(!text.contains(&format!("qubo::{above}::")), "{} knows {above}", file.display());
+            }
+            seen += ORDER[..at].iter().filter(|below| text.contains(&format!("qubo::{below}"))).count();
+        }
+    }
+    assert!(seen > 10, "the imports are not found");
+}
+
 #[test]
 fn kernels_know_nothing_of_the_library() {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels/Cargo.toml");

@@ -20,11 +20,29 @@ fn problem(n: u32, every: u32, by: f64) -> Problem {
     Problem::from_triplets(n as usize, &triplets, 0.0, Sense::Minimize).unwrap()
 }
 
+/// A matrix that stays where it is: solvers pack it, in as many bytes as they plan.
+fn view(n: usize, by: f64) -> Problem {
+    let q: Vec<f64> = (0..n * n).map(|at| ((at * at % 203) as f64 - 101.0) * by).collect();
+    let problem = Problem::view::<f64, _>(n, q, 0.0, Sense::Minimize).unwrap();
+    assert_eq!(problem.bytes(), 8 * n);
+    let packed = Solver::plan(&problem, &SolveParams::default()).unwrap().weights_resident;
+    let row = n.next_multiple_of(64);
+    assert_eq!(packed, 4 * n + n * row * if by == 1.0 { 2 } else { 4 });
+    problem
+}
+
 // One test: others would allocate meanwhile.
 #[test]
 fn solving_allocates_nothing_and_takes_what_was_planned() {
     settle();
-    for problem in [problem(14, 1, 1.0), problem(14, 2, 0.3), problem(150, 1, 1.0), problem(400, 40, 0.7)] {
+    for problem in [
+        problem(14, 1, 1.0),
+        problem(14, 2, 0.3),
+        problem(150, 1, 1.0),
+        problem(400, 40, 0.7),
+        view(150, 1.0),
+        view(70, 0.3),
+    ] {
         for method in Method::ALL {
             if problem.len() > 22 && matches!(method, Method::Enumerate | Method::Qaoa) {
                 continue;

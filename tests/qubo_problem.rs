@@ -1,7 +1,7 @@
 //! Problems: what they keep, their values, and what they refuse.
 
 use qorus::Code;
-use qorus::qubo::{Problem, Sense};
+use qorus::qubo::{Method, Problem, Sense, Silent, SolveParams, Solver};
 
 /// Numbers that look random.
 fn noise(seed: u64) -> impl FnMut() -> u64 {
@@ -71,6 +71,45 @@ fn a_matrix_is_the_same_problem() {
     let x: Vec<u8> = (0..n).map(|_| (next() % 2) as u8).collect();
     assert_eq!((a.energy(&x), a.couplings()), (b.energy(&x), b.couplings()));
     assert_eq!(Problem::from_dense(3, &q, 0.0, Sense::Minimize).err().unwrap().code(), Code::Shape);
+}
+
+#[test]
+fn a_view_is_the_same_problem_and_copies_nothing() {
+    for (by, sense) in
+        [(1.0, Sense::Minimize), (64.0, Sense::Maximize), (0.37, Sense::Maximize), (3e5, Sense::Minimize)]
+    {
+        let (n, mut next) = (75, noise(by as u64 + 9));
+        let q: Vec<f64> = (0..n * n).map(|_| ((next() % 61) as f64 - 30.0) * by).collect();
+        let copy = Problem::from_dense(n, &q, 2.0, sense).unwrap();
+        let view = Problem::view::<f64, _>(n, q, 2.0, sense).unwrap();
+        assert_eq!((view.bytes(), view.is_dense(), view.is_exact()), (8 * n, true, copy.is_exact()));
+        assert_eq!(view.couplings(), copy.couplings());
+        for i in 0..n {
+            assert_eq!(view.linear(i), copy.linear(i));
+            assert!(view.neighbours(i).eq(copy.neighbours(i)), "row {i}");
+        }
+        for _ in 0..20 {
+            let x: Vec<u8> = (0..n).map(|_| (next() % 2) as u8).collect();
+            let (a, b) = (view.energy(&x), copy.energy(&x));
+            assert!(if view.is_exact() { a == b } else { (a - b).abs() < 1e-9 * by * 1e5 }, "{a} {b}");
+        }
+        // Solvers see the same in it.
+        let params = SolveParams { method: Method::Anneal, num_reads: 3, num_sweeps: 50, ..SolveParams::default() };
+        let [a, b] = [&view, &copy].map(|problem| {
+            let mut solver = Solver::new(problem, &params).unwrap();
+            let outcome = solver.solve(&mut Silent).unwrap();
+            let x = solver.sample(0).unwrap().x.to_vec();
+            assert_eq!(outcome.best, problem.energy(&x));
+            outcome.best
+        });
+        assert!(if view.is_exact() { a == b } else { (a - b).abs() < 1e-6 * a.abs() }, "{a} {b}");
+    }
+    let short = Problem::view::<f32, _>(3, vec![0.0; 8], 0.0, Sense::Minimize);
+    assert_eq!(short.err().unwrap().code(), Code::Shape);
+    let bad = Problem::view::<f32, _>(1, vec![f32::NAN], 0.0, Sense::Minimize);
+    assert_eq!(bad.err().unwrap().code(), Code::NotFinite);
+    let none = Problem::view::<i8, _>(0, Vec::new(), 4.0, Sense::Minimize).unwrap();
+    assert_eq!(none.energy(&[]), 4.0);
 }
 
 #[test]

@@ -75,7 +75,7 @@ fn every_method_finds_what_enumeration_finds() {
             let params = SolveParams { method, num_reads: 12, num_sweeps: 300, layers: 2, ..SolveParams::default() };
             let params = match method {
                 Method::Auto => SolveParams { num_reads: 1, num_sweeps: 2, ..params },
-                Method::Relink => SolveParams { num_reads: 2, num_sweeps: 2, ..params },
+                Method::Relink | Method::Contract => SolveParams { num_reads: 2, num_sweeps: 2, ..params },
                 Method::Quantum => SolveParams { replicas: 8, ..params },
                 Method::Population => SolveParams { replicas: 16, num_reads: 4, ..params },
                 Method::Qaoa => SolveParams { num_reads: 1, ..params },
@@ -100,7 +100,7 @@ fn reads_do_not_depend_on_threads() {
         let problem = random(9, n, percent, 1.0, Sense::Maximize);
         for method in methods().filter(|m| !matches!(m, Method::Enumerate | Method::Qaoa)) {
             let run = |threads| {
-                let sweeps = if matches!(method, Method::Auto | Method::Relink) { 1 } else { 20 };
+                let sweeps = if matches!(method, Method::Auto | Method::Relink | Method::Contract) { 1 } else { 20 };
                 let params = SolveParams {
                     method,
                     threads,
@@ -315,7 +315,7 @@ fn a_host_that_fails_is_replaced() {
     let params = SolveParams { method: Method::Host, time_limit: limit, ..SolveParams::default() };
     for does in 0..4 {
         let mut solver = Solver::new(&problem, &params).unwrap();
-        solver.register(Box::new(Does(does)));
+        solver.register(Box::new(Does(does))).unwrap();
         let outcome = solver.solve(&mut Silent).unwrap();
         if does == 0 {
             assert_eq!((outcome.best, outcome.solver), (problem.energy(&[1; 12]), "host"));
@@ -328,6 +328,60 @@ fn a_host_that_fails_is_replaced() {
     let mut alone = Solver::new(&problem, &params).unwrap();
     assert_eq!(alone.solve(&mut Silent).unwrap().best, best(&problem));
     assert_eq!(alone.refused().unwrap().code(), Code::State);
+}
+
+/// A host that answers when it is let go.
+struct Hangs(std::sync::mpsc::Receiver<()>);
+
+impl Host for Hangs {
+    fn solve(&mut self, _: &Problem, _: Duration, x: &mut [u8]) -> Result<()> {
+        let _ = self.0.recv();
+        x.fill(0);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_host_that_never_answers_costs_half_of_the_time() {
+    let problem = random(1, 40, 100, 1.0, Sense::Minimize);
+    let limit = Duration::from_millis(400);
+    let params = SolveParams { method: Method::Host, time_limit: Some(limit), ..SolveParams::default() };
+    let mut solver = Solver::new(&problem, &params).unwrap();
+    let (release, held) = std::sync::mpsc::channel();
+    solver.register(Box::new(Hangs(held))).unwrap();
+    let start = Instant::now();
+    let outcome = solver.solve(&mut Silent).unwrap();
+    let took = start.elapsed();
+    // A busy machine may take its time, but not for ever.
+    assert!(took >= limit / 2 && took < limit * 3, "{took:?}");
+    assert!(outcome.total <= limit + Duration::from_millis(if took < limit * 11 / 10 { 10 } else { 800 }));
+    assert!(outcome.solver != "host" && outcome.best == problem.energy(solver.sample(0).unwrap().x));
+    assert_eq!(solver.refused().unwrap().code(), Code::State);
+    // It is still away: nobody asks again, and the whole time is there for others.
+    let again = solver.solve(&mut Silent).unwrap();
+    assert!(solver.refused().unwrap().to_string().contains("earlier run") && again.best <= outcome.best);
+    // The solver goes while its host hangs, and the host comes back to nobody.
+    drop(solver);
+    release.send(()).unwrap();
+
+    // A cancelled run does not wait either, and one that answers after all is asked again.
+    let params = SolveParams { time_limit: None, num_sweeps: 1, ..params };
+    let mut solver = Solver::new(&problem, &params).unwrap();
+    let (release, held) = std::sync::mpsc::channel();
+    solver.register(Box::new(Hangs(held))).unwrap();
+    let outcome = solver.solve(&mut |_: &Progress| Control::Stop).unwrap();
+    assert!(outcome.total < Duration::from_secs(30) && outcome.stopped == Stopped::Cancelled);
+    release.send(()).unwrap();
+    release.send(()).unwrap();
+    let mut outcome = None;
+    for _ in 0..500 {
+        outcome = Some(solver.solve(&mut Silent).unwrap());
+        if solver.refused().is_none() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(outcome.unwrap().solver, "host");
 }
 
 #[test]
@@ -383,7 +437,7 @@ fn the_portfolio_goes_by_structure() {
     let mut next = noise(4);
     let graph: Vec<_> = (0..3200).map(|_| ((next() % 1600) as u32, (next() % 1600) as u32, sign())).collect();
     let seen = under_way(&graph, 1600);
-    assert!(seen.contains(&"anneal") && !seen.contains(&"tempering"));
+    assert!(seen.contains(&"anneal") && seen.contains(&"contract") && !seen.contains(&"tempering"));
     let matrix: Vec<_> = (0..300u32).flat_map(|i| (0..i).map(move |j| (i, j))).map(|(i, j)| (i, j, sign())).collect();
     let seen = under_way(&matrix, 300);
     assert!(seen.contains(&"anneal") && seen.contains(&"relink"));

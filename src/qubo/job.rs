@@ -1,20 +1,20 @@
 //! One thread's work in a run: reads of the method that was asked for, and samples of what they find.
 
-use super::auto::{self, Portfolio};
-use super::heat::Heat;
 use super::params::{Method, SolveParams};
-use super::polish::polish;
-use super::population::{Population, members};
-use super::problem::Problem;
-use super::qaoa::Circuit;
-use super::quantum::{Path, slices};
-use super::random::Random;
-use super::run::{Run, Shared};
+use super::problem::{Problem, Structure};
 use super::sample::Samples;
-use super::state::{Best, Ground, SPAN, State};
-use super::tempering::{Tempering, rungs};
+use super::search::heat::Heat;
+use super::search::polish::polish;
+use super::search::random::Random;
+use super::search::run::{Run, Shared};
+use super::search::state::{Best, Ground, SPAN, State};
+use super::solvers::auto::{self, Portfolio};
+use super::solvers::population::{Population, members};
+use super::solvers::qaoa::Circuit;
+use super::solvers::quantum::{Path, slices};
+use super::solvers::tempering::{Tempering, rungs};
+use super::solvers::{anneal, enumerate, tabu};
 use super::watch::{Stopped, Watch};
-use super::{anneal, enumerate, tabu};
 use crate::error::Result;
 use crate::memory::{Frame, Need};
 use std::sync::{Mutex, PoisonError};
@@ -24,8 +24,6 @@ use std::time::Duration;
 const SWEEPS: u64 = 1000;
 /// Sweeps of the first read of those that grow.
 const FIRST_SWEEPS: u64 = 300;
-/// The most variables for which the portfolio tries every assignment.
-const FEW: usize = 16;
 
 /// The noise that all threads read.
 pub(crate) fn noise_need(n: usize) -> Need {
@@ -33,7 +31,8 @@ pub(crate) fn noise_need(n: usize) -> Need {
 }
 
 /// What a thread takes: the best assignment and the sample made of it, and what its method works with.
-pub(crate) fn need(n: usize, params: &SolveParams) -> Need {
+pub(crate) fn need(problem: &Problem, structure: Structure, params: &SolveParams) -> Need {
+    let n = problem.len();
     let need = Best::need(Need::new(), n).take::<u8>(n).take::<f64>(n);
     match params.method {
         Method::Anneal => State::need(need, n),
@@ -43,15 +42,25 @@ pub(crate) fn need(n: usize, params: &SolveParams) -> Need {
         Method::Quantum => Path::need(State::need(need, n), n, slices(params.replicas)),
         Method::Enumerate => State::need(need, n).take::<u8>(n),
         Method::Qaoa => Circuit::need(State::need(need, n), n, params.layers).take::<f64>(2 * params.layers),
-        Method::Relink => Portfolio::need(need, n).take::<u8>(n),
-        // Which of the two is wanted, the couplings say.
-        _ => Tempering::need(Portfolio::need(need, n).take::<u8>(n), n, rungs(n, params.replicas)),
+        method => {
+            let methods = auto::methods(method, structure, n);
+            if methods.contains(&Method::Enumerate) {
+                return State::need(need, n).take::<u8>(n);
+            }
+            let need = Portfolio::need(need, (n, 2 * problem.couplings()), methods);
+            if methods.contains(&Method::Tempering) {
+                Tempering::need(need, n, rungs(n, params.replicas))
+            } else {
+                need
+            }
+        }
     }
 }
 
 /// What every thread of a run is given.
 pub(crate) struct Job<'a> {
     pub problem: &'a Problem,
+    pub structure: Structure,
     pub params: &'a SolveParams,
     pub heat: &'a Heat,
     pub ground: Ground<'a>,
@@ -150,54 +159,69 @@ impl Job<'_> {
                 }
                 run.flush();
             }
-            Method::Enumerate => {
-                let (mut state, bits) = (State::take(frame, n)?, frame.take(n)?);
-                self.reads(&mut best, &mut run, &mut end, |_, best, _, run| {
-                    if !enumerate::enumerate(ground, &self.problem.inner, &mut state, best, bits, run) {
-                        run.shared.stop(Stopped::Proven);
-                    }
-                    true
-                })
-            }
-            _ => {
-                let (mut portfolio, bits) = (Portfolio::take(frame, n)?, frame.take(n)?);
-                let rounds = match (self.params.num_sweeps, self.params.time_limit) {
-                    (0, None) => 3,
-                    (0, Some(_)) => u64::MAX,
-                    (rounds, _) => rounds as u64,
-                };
-                let plan = auto::Plan::of(ground, self.params.method);
-                let mut ladder = match self.params.method {
-                    Method::Relink => None,
-                    _ => Some(Tempering::take(frame, n, rungs(n, self.params.replicas))?),
-                };
-                let grid = ladder.as_mut().is_some_and(|ladder| ladder.suits(ground));
-                let few = n <= FEW && self.params.method != Method::Relink;
-                self.reads(&mut best, &mut run, &mut end, |read, best, random, run| {
-                    self.begin(read, &mut portfolio.state, best, random);
-                    if few {
-                        run.solver = "enumerate";
-                        let (inner, state) = (&self.problem.inner, &mut portfolio.state);
-                        if !enumerate::enumerate(ground, inner, state, best, bits, run) {
-                            run.shared.stop(Stopped::Proven);
-                        }
-                        return true;
-                    }
-                    if let Some(ladder) = ladder.as_mut().filter(|_| grid) {
-                        // A short annealing first: a ladder takes a while to come down.
-                        run.solver = "anneal";
-                        let (state, work) = (&mut portfolio.state, (self.heat, FIRST_SWEEPS));
-                        if self.given(read).is_none() && anneal::anneal(ground, state, best, random, work, run) {
-                            return true;
-                        }
-                        run.solver = "tempering";
-                        let work = (self.heat, self.steps(), 2000);
-                        return ladder.read(ground, work, (&portfolio.state, best), random, run);
-                    }
-                    portfolio.read(ground, (self.heat, plan, rounds, self.given(read).is_some()), best, random, run)
-                })
+            Method::Enumerate => self.enumerate(frame, &mut best, &mut run, &mut end)?,
+            method => {
+                let methods = auto::methods(method, self.structure, n);
+                if methods.contains(&Method::Enumerate) {
+                    run.solver = "enumerate";
+                    self.enumerate(frame, &mut best, &mut run, &mut end)?;
+                } else {
+                    self.portfolio(methods, frame, &mut best, &mut run, &mut end)?;
+                }
             }
         }
+        Ok(())
+    }
+
+    /// Every assignment.
+    fn enumerate(&self, frame: &mut Frame, best: &mut Best, run: &mut Run, end: &mut dyn FnMut(&Best)) -> Result<()> {
+        let n = self.ground.len();
+        let (mut state, bits) = (State::take(frame, n)?, frame.take(n)?);
+        self.reads(best, run, end, |_, best, _, run| {
+            if !enumerate::enumerate(&self.ground, &self.problem.inner, &mut state, best, bits, run) {
+                run.shared.stop(Stopped::Proven);
+            }
+            true
+        });
+        Ok(())
+    }
+
+    /// Several methods in turn.
+    fn portfolio(
+        &self,
+        methods: &[Method],
+        frame: &mut Frame,
+        best: &mut Best,
+        run: &mut Run,
+        end: &mut dyn FnMut(&Best),
+    ) -> Result<()> {
+        let (ground, n) = (&self.ground, self.ground.len());
+        let mut portfolio = Portfolio::take(frame, (n, 2 * self.problem.couplings()), methods)?;
+        let mut ladder = match methods.contains(&Method::Tempering) {
+            true => Some(Tempering::take(frame, n, rungs(n, self.params.replicas))?),
+            false => None,
+        };
+        let rounds = match (self.params.num_sweeps, self.params.time_limit) {
+            (0, None) => 3,
+            (0, Some(_)) => u64::MAX,
+            (rounds, _) => rounds as u64,
+        };
+        let plan = auto::Plan::of(ground, methods);
+        self.reads(best, run, end, |read, best, random, run| {
+            self.begin(read, &mut portfolio.state, best, random);
+            let given = self.given(read).is_some();
+            let Some(ladder) = &mut ladder else {
+                return portfolio.read(ground, (self.heat, plan, rounds, given), best, random, run);
+            };
+            // A short annealing first: a ladder takes a while to come down.
+            run.solver = "anneal";
+            let (state, work) = (&mut portfolio.state, (self.heat, FIRST_SWEEPS));
+            if !given && anneal::anneal(ground, state, best, random, work, run) {
+                return true;
+            }
+            run.solver = "tempering";
+            ladder.read(ground, (self.heat, self.steps(), 2000), (&portfolio.state, best), random, run)
+        });
         Ok(())
     }
 
@@ -272,11 +296,11 @@ impl Job<'_> {
         for (x, mask) in x.iter_mut().zip(best.masks.iter()) {
             *x = u8::from(*mask != 0);
         }
-        if !self.ground.landscape.survey.faithful {
+        if !self.ground.faithful {
             polish(&self.problem.inner, x, exact);
         }
         let energy = self.problem.energy(x);
-        if !self.ground.landscape.survey.faithful {
+        if !self.ground.faithful {
             self.shared.reached(energy);
         }
         self.samples.lock().unwrap_or_else(PoisonError::into_inner).add(x, energy);

@@ -25,6 +25,8 @@ pub enum Method {
     Quantum,
     /// Tabu search over the paths between the elite's members.
     Relink,
+    /// Annealing of what good assignments disagree about, what they agree on being bound together.
+    Contract,
     /// Every assignment, by Gray code: up to 30 variables.
     Enumerate,
     /// The quantum approximate optimization algorithm on a simulated state: up to 22 variables.
@@ -35,7 +37,7 @@ pub enum Method {
 
 impl Method {
     /// All of them.
-    pub const ALL: [Method; 11] = [
+    pub const ALL: [Method; 12] = [
         Method::Auto,
         Method::Anneal,
         Method::Tabu,
@@ -44,6 +46,7 @@ impl Method {
         Method::Population,
         Method::Quantum,
         Method::Relink,
+        Method::Contract,
         Method::Enumerate,
         Method::Qaoa,
         Method::Host,
@@ -60,6 +63,7 @@ impl Method {
             Method::Population => "population",
             Method::Quantum => "quantum",
             Method::Relink => "relink",
+            Method::Contract => "contract",
             Method::Enumerate => "enumerate",
             Method::Qaoa => "qaoa",
             Method::Host => "host",

@@ -1,27 +1,29 @@
 //! The one interface of all methods: plan, reserve, solve, samples.
 
-use super::heat::Heat;
-use super::host::{Host, ask};
 use super::job::{Job, need, noise_need};
-use super::landscape::{Landscape, Survey};
 use super::params::{Method, SolveParams};
-use super::problem::Problem;
-use super::run::Shared;
+use super::problem::{Problem, Structure};
 use super::sample::{Sample, Samples};
-use super::state::{Ground, SPAN, fill_noise};
-use super::watch::{Outcome, Stopped, Watch};
-use super::{enumerate, qaoa};
+use super::search::heat::Heat;
+use super::search::landscape::{Landscape, Survey};
+use super::search::run::Shared;
+use super::search::state::{Ground, SPAN, fill_noise};
+use super::solvers::host::{self, Asker, Host};
+use super::solvers::{enumerate, qaoa};
+use super::watch::{Control, Outcome, Progress, Stopped, Watch};
 use crate::Isa;
 use crate::error::{Code, Error, Result, fail, try_vec};
 use crate::memory::{Plan, Region};
 use crate::threads::{self, Pool, STACK_BYTES, Shards};
 use qorus_kernels::Kernels;
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 /// A problem with everything that solving it needs, reserved.
 pub struct Solver {
     problem: Problem,
+    structure: Structure,
     params: SolveParams,
     landscape: Landscape,
     heat: Heat,
@@ -32,7 +34,7 @@ pub struct Solver {
     samples: Mutex<Samples>,
     /// The angles of the last circuit.
     angles: Mutex<Vec<f64>>,
-    host: Option<Box<dyn Host>>,
+    host: Option<Asker>,
     /// What the host says.
     answer: Vec<u8>,
     refused: Option<Error>,
@@ -44,14 +46,14 @@ impl Solver {
     /// `activations`), what threads search in (`scratch`), and their stacks. The problem itself is not counted.
     pub fn plan(problem: &Problem, params: &SolveParams) -> Result<Plan> {
         params.check(problem.len())?;
-        planned(problem, params, &Survey::of(problem))
+        planned(problem, Structure::of(problem)?, params, &Survey::of(problem))
     }
 
     /// Reserves everything. Errors: `InvalidArgument` of parameters, `Unsupported` of a method that cannot solve the problem, `Budget`,
     /// `OutOfMemory`, `Isa`.
     pub fn new(problem: &Problem, params: &SolveParams) -> Result<Solver> {
         params.check(problem.len())?;
-        let (survey, n) = (Survey::of(problem), problem.len());
+        let (survey, structure, n) = (Survey::of(problem), Structure::of(problem)?, problem.len());
         let most = match params.method {
             Method::Enumerate => enumerate::MOST,
             Method::Qaoa => qaoa::MOST,
@@ -64,7 +66,7 @@ impl Solver {
                 params.method.name()
             );
         }
-        let plan = planned(problem, params, &survey)?;
+        let plan = planned(problem, structure, params, &survey)?;
         if let Some(budget) = params.budget
             && plan.total() > budget
         {
@@ -80,7 +82,7 @@ impl Solver {
         let mut noise = Region::new(noise_need(n).peak())?;
         noise.with_frame(|frame| frame.take::<f32>(2 * n + SPAN).map(|noise| fill_noise(noise, n)))?;
         let threads = threads::count(params.threads)?;
-        let need = need(n, params).peak();
+        let need = need(problem, structure, params).peak();
         let mut answer = try_vec(n, "variables")?;
         answer.resize(n, 0);
         let mut regions = try_vec(threads, "threads")?;
@@ -89,6 +91,7 @@ impl Solver {
         }
         Ok(Solver {
             problem: problem.clone(),
+            structure,
             params: params.clone(),
             landscape,
             heat,
@@ -125,16 +128,20 @@ impl Solver {
     pub fn solve(&mut self, watch: &mut dyn Watch) -> Result<Outcome> {
         let start = Instant::now();
         self.samples.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
-        if let Some(outcome) = self.without_search(start) {
+        if let Some(outcome) = self.without_search(start, watch) {
             return Ok(outcome);
         }
         let shared = Shared::new(&self.params, &self.problem.inner, &self.landscape, start);
         let job = Job {
             problem: &self.problem,
+            structure: self.structure,
             params: &self.params,
             heat: &self.heat,
             ground: Ground {
-                landscape: &self.landscape,
+                base: 0,
+                linear: &self.landscape.linear,
+                scale: self.landscape.survey.scale,
+                faithful: self.landscape.survey.faithful,
                 links: self.landscape.links(),
                 kernels: &self.kernels,
                 noise: &bytemuck::cast_slice(self.noise.bytes())[..2 * self.problem.len() + SPAN],
@@ -170,19 +177,35 @@ impl Solver {
             flips,
             sweeps,
             reads,
-            solver: found.solver,
+            // Where nothing was better than the beginning, nobody found it.
+            solver: match (found.solver, self.params.method) {
+                ("", Method::Host) => Method::Auto.name(),
+                ("", method) => method.name(),
+                (solver, _) => solver,
+            },
             stopped: shared.why(),
         })
     }
 
     /// What needs no search: a problem without variables, and what the host's solver says.
-    fn without_search(&mut self, start: Instant) -> Option<Outcome> {
+    fn without_search(&mut self, start: Instant, watch: &mut dyn Watch) -> Option<Outcome> {
+        let mut stopped_by_watch = false;
         let (name, stopped) = if self.problem.is_empty() {
             ("enumerate", Stopped::Proven)
         } else if self.params.method == Method::Host {
-            let (limit, x) = (self.params.time_limit, &mut self.answer);
-            self.refused = match &mut self.host {
-                Some(host) => ask(host.as_mut(), &self.problem, limit, x).err(),
+            self.refused = match &self.host {
+                Some(host) => {
+                    let mut stop = || {
+                        let elapsed = start.elapsed();
+                        let (best, solver) = (None, Method::Host.name());
+                        let progress = Progress { elapsed, best, proposals: 0, sweeps: 0, reads: 0, solver };
+                        if watch.progress(&progress) == Control::Stop {
+                            stopped_by_watch = true;
+                        }
+                        stopped_by_watch || self.params.cancel.load(Ordering::Relaxed)
+                    };
+                    host.ask(self.params.time_limit, &mut self.answer, &mut stop).err()
+                }
                 None => Some(Error::new(Code::State, "no solver of the host is registered")),
             };
             if self.refused.is_some() {
@@ -209,9 +232,14 @@ impl Solver {
         Some(counts)
     }
 
-    /// Registers the solver that [`Method::Host`] asks.
-    pub fn register(&mut self, host: Box<dyn Host>) {
-        self.host = Some(host);
+    /// Registers the solver that [`Method::Host`] asks, in the place of any before it, and starts its thread. Other methods ask nobody.
+    /// `OutOfMemory` where no thread can be had.
+    pub fn register(&mut self, host: Box<dyn Host>) -> Result<()> {
+        self.host = None;
+        if self.params.method == Method::Host {
+            self.host = Some(Asker::new(host, &self.problem)?);
+        }
+        Ok(())
     }
 
     /// Why the host's solver was not believed in the last run, if it was not.
@@ -254,13 +282,14 @@ fn kernels(params: &SolveParams) -> Result<Kernels> {
     }
 }
 
-fn planned(problem: &Problem, params: &SolveParams, survey: &Survey) -> Result<Plan> {
+fn planned(problem: &Problem, structure: Structure, params: &SolveParams, survey: &Survey) -> Result<Plan> {
     let (n, threads) = (problem.len(), threads::count(params.threads)?);
-    let scratch = need(n, params).peak().saturating_mul(threads);
+    let scratch = need(problem, structure, params).peak().saturating_mul(threads);
+    let (stack, answer) = if params.method == Method::Host { host::bytes(n) } else { (0, 0) };
     Ok(Plan {
         weights_resident: survey.bytes(problem),
-        activations: Samples::bytes(n, params.max_samples).saturating_add(n),
-        threads: (threads - 1).saturating_mul(STACK_BYTES),
+        activations: Samples::bytes(n, params.max_samples).saturating_add(n + answer),
+        threads: (threads - 1).saturating_mul(STACK_BYTES).saturating_add(stack),
         scratch: scratch.saturating_add(noise_need(n).peak()),
         ..Plan::default()
     })

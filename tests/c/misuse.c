@@ -1811,6 +1811,9 @@ static void test_qubo_problem(void) {
     NO(q_qubo_create_dense(2, dense, Q_TYPE_I32, 0, 9, &qubo));
     NO(q_qubo_create_dense(2, dense, Q_TYPE_I32, 0, 0, NULL));
     NO(q_qubo_create_dense(UINT32_MAX, dense, Q_TYPE_I32, 0, 0, &qubo));
+    NO(q_qubo_create_view(2, NULL, Q_TYPE_I32, 0, 0, &qubo));
+    NO(q_qubo_create_view(2, dense, Q_TYPE_Q4_K, 0, 0, &qubo));
+    NO(q_qubo_create_view(UINT32_MAX, dense, Q_TYPE_I32, 0, 0, &qubo));
     NO(q_qubo_create_ising(3, v, NULL, j, v, 3, 0, 0, &qubo));
     NO(q_qubo_create_ising(3, v, far, i, v, 1, 0, 0, &qubo));
     NO(q_qubo_load(NULL, 3, 0, &qubo));
@@ -1822,6 +1825,8 @@ static void test_qubo_problem(void) {
     TRUE(qubo == NULL);
     q_qubo_free(NULL);
 
+    OK(q_qubo_create_view(2, dense, Q_TYPE_I32, 1, Q_QUBO_MINIMIZE, &qubo));
+    q_qubo_free(qubo);
     OK(q_qubo_create_dense(2, dense, Q_TYPE_I32, 1, Q_QUBO_MINIMIZE, &qubo));
     OK(q_qubo_energy(qubo, x, 2, &energy));
     TRUE(energy == 3);

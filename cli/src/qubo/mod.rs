@@ -4,6 +4,7 @@ mod assign;
 mod convert;
 mod features;
 mod info;
+mod initial;
 mod input;
 mod question;
 mod solve;

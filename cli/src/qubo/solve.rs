@@ -16,6 +16,9 @@ pub struct Args {
     /// Stop at a value as good as this, in the file's own sense
     #[arg(long, value_name = "E", allow_negative_numbers = true)]
     target: Option<f64>,
+    /// Begin with the assignments of this file: zeros and ones, or what `solve --json` printed; one for each of the first reads
+    #[arg(long, value_name = "FILE")]
+    initial: Option<PathBuf>,
     /// Write the QAOA circuit with the angles found as OpenQASM 3; with --solver qaoa
     #[arg(long, value_name = "FILE.qasm")]
     qasm: Option<PathBuf>,
@@ -32,7 +35,10 @@ pub fn main(args: Args) -> Result {
     if let Some(note) = problem.note() {
         super::input::remark(&[note.into()]);
     }
-    let initial_states = instance.start.clone().unwrap_or_default();
+    let initial_states = match &args.initial {
+        Some(path) => super::initial::read(path, problem.len())?,
+        None => instance.start.clone().unwrap_or_default(),
+    };
     let params = SolveParams { target_energy: args.target, initial_states, ..args.solving.params() };
     let (mut solver, outcome) = args.solving.run(&problem, &params)?;
     if let Some(path) = &args.qasm {

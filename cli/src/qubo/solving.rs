@@ -25,10 +25,10 @@ pub struct Solving {
     #[arg(long, value_name = "NAME", default_value = "auto", value_parser = method)]
     pub solver: Method,
     /// Independent reads [default: one, or as many as there is time for]
-    #[arg(long, value_name = "N", value_parser = args::count())]
+    #[arg(long, value_name = "N", value_parser = args::count(), allow_negative_numbers = true)]
     num_reads: Option<usize>,
     /// Sweeps of a read [default: the solver's choice]
-    #[arg(long, value_name = "N", value_parser = args::count())]
+    #[arg(long, value_name = "N", value_parser = args::count(), allow_negative_numbers = true)]
     num_sweeps: Option<usize>,
     /// First and last inverse temperature, as 0.1,10 [default: from the coefficients]
     #[arg(long, value_name = "FIRST,LAST", value_parser = range)]

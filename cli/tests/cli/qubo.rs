@@ -38,6 +38,39 @@ fn a_cut_is_found_in_the_files_own_sense() {
 }
 
 #[test]
+fn a_run_begins_where_it_is_told_to() {
+    let wheel = wheel();
+    // No time at all: what is evaluated is the assignment that was given. Of the wheel's 16 edges these cut 8, and 12.
+    let args = |path: &str| {
+        ["qubo", "solve", &wheel, "--format", "gset", "--time-limit", "0", "--initial", path, "--json"]
+            .map(String::from)
+    };
+    let ask = |path: &str| qorus(&args(path).each_ref().map(String::as_str));
+    let zeros = qorus(&["qubo", "solve", &wheel, "--format", "gset", "--time-limit", "0", "--json"]).json();
+    assert_eq!(zeros["objective"], 0);
+    let text = file("wheel-initial.txt", b"1 0 0 0 0 0 0 0 0\n");
+    assert_eq!(ask(&text).json()["objective"], 8);
+    let text = file("wheel-initial-apart.txt", b"110101010\n");
+    let found = ask(&text).json();
+    assert_eq!(found["objective"], 12);
+    // What the command printed, and several in a list, of which the first is the first read's.
+    let json = file("wheel-initial.json", found.to_string().as_bytes());
+    assert_eq!(ask(&json).json()["objective"], 12);
+    let list = file("wheel-initial-list.json", b"[[1,0,0,0,0,0,0,0,0],[0,0,0,0,0,0,0,0,0]]");
+    assert_eq!(ask(&list).json()["objective"], 8);
+    for (name, bytes, words) in [
+        ("short", &b"0101"[..], "9 variables"),
+        ("empty", b"", "9 variables"),
+        ("other", b"012", "byte 2"),
+        ("cut", b"{\"assignment\": [0, 1", "JSON"),
+        ("two", b"[0, 2]", "zeros and ones"),
+    ] {
+        ask(&file(&format!("wheel-initial-{name}"), bytes)).refused(1, &[words]);
+    }
+    ask("no such file").refused(1, &["no such file"]);
+}
+
+#[test]
 fn a_circuit_is_written() {
     let (wheel, qasm) = (wheel(), scratch("wheel.qasm"));
     let qasm = qasm.to_str().unwrap();

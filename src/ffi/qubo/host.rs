@@ -13,7 +13,7 @@ pub(super) struct Callback {
     pub user: *mut c_void,
 }
 
-// SAFETY: the header says that the callback is called on the thread that runs the solver, whichever that is.
+// SAFETY: the header says that the callback is called on a thread of its own, and that `user` stays as long as a call lasts.
 unsafe impl Send for Callback {}
 
 impl Host for Callback {

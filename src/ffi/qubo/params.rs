@@ -33,6 +33,8 @@ pub enum q_qubo_method {
     Q_QUBO_QAOA = 9,
     /// The solver that q_qubo_solver_register gave.
     Q_QUBO_HOST = 10,
+    /// Annealing of what good assignments disagree about.
+    Q_QUBO_CONTRACT = 11,
 }
 
 /// How the inverse temperature goes from its first value to its last.
@@ -135,7 +137,7 @@ pub(super) unsafe fn solve_params(params: *const q_qubo_params, n: usize) -> Res
     // SAFETY: the host's pointer.
     let p = unsafe { params::read(params) }?;
     unused("reserved", p.reserved)?;
-    let methods: [(u32, Method); 11] = [
+    let methods: [(u32, Method); 12] = [
         (q_qubo_method::Q_QUBO_AUTO as u32, Method::Auto),
         (q_qubo_method::Q_QUBO_ANNEAL as u32, Method::Anneal),
         (q_qubo_method::Q_QUBO_TABU as u32, Method::Tabu),
@@ -147,6 +149,7 @@ pub(super) unsafe fn solve_params(params: *const q_qubo_params, n: usize) -> Res
         (q_qubo_method::Q_QUBO_ENUMERATE as u32, Method::Enumerate),
         (q_qubo_method::Q_QUBO_QAOA as u32, Method::Qaoa),
         (q_qubo_method::Q_QUBO_HOST as u32, Method::Host),
+        (q_qubo_method::Q_QUBO_CONTRACT as u32, Method::Contract),
     ];
     // SAFETY: the host's pointers.
     let (betas, states) = unsafe {

@@ -157,6 +157,38 @@ pub unsafe extern "C" fn q_qubo_create_int(
     })
 }
 
+/// The problem of a matrix, copied or viewed.
+///
+/// # Safety
+/// The host's pointer, and of a view as long as the problem and its solvers last.
+unsafe fn dense(n: u32, matrix: *const c_void, ty: u32, (offset, sense): (f64, u32), view: bool) -> Result<Problem> {
+    let sense = sense_of(sense)?;
+    let n = n as usize;
+    let Some(cells) = n.checked_mul(n) else { fail!(InvalidArgument, "a matrix of {n} by {n} cannot be") };
+    macro_rules! of {
+        ($ty:ty) => {{
+            // SAFETY: the caller's promise.
+            let q: &'static [$ty] = unsafe { args::slice(matrix.cast(), cells, "matrix") }?;
+            if view { Problem::view::<$ty, _>(n, q, offset, sense) } else { Problem::from_dense(n, q, offset, sense) }
+        }};
+    }
+    const F64: u32 = q_type::Q_TYPE_F64 as u32;
+    const F32: u32 = q_type::Q_TYPE_F32 as u32;
+    const I64: u32 = q_type::Q_TYPE_I64 as u32;
+    const I32: u32 = q_type::Q_TYPE_I32 as u32;
+    const I16: u32 = q_type::Q_TYPE_I16 as u32;
+    const I8: u32 = q_type::Q_TYPE_I8 as u32;
+    match ty {
+        F64 => of!(f64),
+        F32 => of!(f32),
+        I64 => of!(i64),
+        I32 => of!(i32),
+        I16 => of!(i16),
+        I8 => of!(i8),
+        other => fail!(InvalidArgument, "type is {other}: give Q_TYPE_F64, F32, I64, I32, I16 or I8"),
+    }
+}
+
 /// Builds the problem x'Qx of a dense row-major matrix of n by n elements of `type`: Q_TYPE_F64, F32, I64, I32, I16 or I8. Entries at
 /// (i, j) and (j, i) add up. The matrix is read during the call; the problem keeps its numbers in the narrowest type that holds them.
 /// Errors: as q_qubo_create.
@@ -171,30 +203,25 @@ pub unsafe extern "C" fn q_qubo_create_dense(
 ) -> q_error_code {
     ffi!({
         handle::check_out(qubo)?;
-        let sense = sense_of(sense)?;
-        let n = n as usize;
-        let Some(cells) = n.checked_mul(n) else { fail!(InvalidArgument, "a matrix of {n} by {n} cannot be") };
-        macro_rules! of {
-            ($ty:ty) => {
-                Problem::from_dense(n, args::slice(matrix.cast::<$ty>(), cells, "matrix")?, offset, sense)?
-            };
-        }
-        const F64: u32 = q_type::Q_TYPE_F64 as u32;
-        const F32: u32 = q_type::Q_TYPE_F32 as u32;
-        const I64: u32 = q_type::Q_TYPE_I64 as u32;
-        const I32: u32 = q_type::Q_TYPE_I32 as u32;
-        const I16: u32 = q_type::Q_TYPE_I16 as u32;
-        const I8: u32 = q_type::Q_TYPE_I8 as u32;
-        let problem = match r#type {
-            F64 => of!(f64),
-            F32 => of!(f32),
-            I64 => of!(i64),
-            I32 => of!(i32),
-            I16 => of!(i16),
-            I8 => of!(i8),
-            other => fail!(InvalidArgument, "type is {other}: give Q_TYPE_F64, F32, I64, I32, I16 or I8"),
-        };
-        handle::create(problem, (), qubo)
+        handle::create(dense(n, matrix, r#type, (offset, sense), false)?, (), qubo)
+    })
+}
+
+/// As q_qubo_create_dense, but the problem is a view: the matrix stays where it is and has to stay as it is until the problem and all its
+/// solvers are freed. Values are computed from it; q_qubo_info.bytes has only the diagonal, and what a solver packs of it is in its plan,
+/// as `weights_resident`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn q_qubo_create_view(
+    n: u32,
+    matrix: *const c_void,
+    r#type: u32,
+    offset: f64,
+    sense: u32,
+    qubo: *mut *mut q_qubo,
+) -> q_error_code {
+    ffi!({
+        handle::check_out(qubo)?;
+        handle::create(dense(n, matrix, r#type, (offset, sense), true)?, (), qubo)
     })
 }
 

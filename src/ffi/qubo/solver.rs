@@ -133,19 +133,18 @@ pub unsafe extern "C" fn q_qubo_solver_create(
     })
 }
 
-/// Lets the solver ask a solver of the host's where `method` is Q_QUBO_HOST: a cloud, or a device. `solve` is called on the thread
-/// that calls q_qubo_solver_run, its answer is checked and valued from the problem, and where it fails the local portfolio solves in
-/// the time that is left. NULL for `solve` takes it back.
+/// Lets the solver ask a solver of the host's where `method` is Q_QUBO_HOST: a cloud, or a device. `solve` is called on a thread of its
+/// own with a buffer of its own, for half of the time limit; its answer is checked and valued from the problem, and where it fails or
+/// does not come the local portfolio solves in the time that is left. A call that does not return is not waited for, by
+/// q_qubo_solver_free neither: `user` and the code must stay until it has returned. NULL for `solve` takes it back.
+/// Errors: Q_ERR_OUT_OF_MEMORY where no thread can be had.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn q_qubo_solver_register(
     solver: *mut q_qubo_solver,
     solve: q_qubo_solve_fn,
     user: *mut c_void,
 ) -> q_error_code {
-    ffi!({
-        handle::exclusive(solver)?.register(Box::new(Callback { solve, user }));
-        Ok(())
-    })
+    ffi!({ handle::exclusive(solver)?.register(Box::new(Callback { solve, user })) })
 }
 
 /// Tells the host where a run is.
@@ -180,7 +179,7 @@ impl Watch for Told {
 
 /// The name of a method as C text.
 fn c_name(name: &str) -> *const c_char {
-    const NAMES: [&std::ffi::CStr; 11] = [
+    const NAMES: [&std::ffi::CStr; 12] = [
         c"anneal",
         c"tabu",
         c"descent",
@@ -188,6 +187,7 @@ fn c_name(name: &str) -> *const c_char {
         c"population",
         c"quantum",
         c"relink",
+        c"contract",
         c"enumerate",
         c"qaoa",
         c"host",

@@ -1,13 +1,13 @@
 //! Population annealing: many states cooled together; at each step those of low energy are copied in the place of others.
 
 use super::anneal::{descend, sweep};
-use super::flock::Flock;
-use super::heat::Heat;
-use super::random::Random;
-use super::run::Run;
-use super::state::{Best, Ground, State};
 use crate::error::Result;
 use crate::memory::{Frame, Need};
+use crate::qubo::search::flock::Flock;
+use crate::qubo::search::heat::Heat;
+use crate::qubo::search::random::Random;
+use crate::qubo::search::run::Run;
+use crate::qubo::search::state::{Best, Ground, State};
 
 /// Members where nobody says how many.
 pub(crate) fn members(asked: usize) -> usize {
@@ -43,7 +43,7 @@ impl<'a> Population<'a> {
         for k in 0..members {
             self.flock.with(k, |state| if k == 0 { state.copy(first) } else { state.shuffle(ground, random) });
         }
-        let (schedule, scale, since) = (&run.shared.params.beta_schedule, ground.landscape.survey.scale, run.now);
+        let (schedule, scale, since) = (&run.shared.params.beta_schedule, ground.scale, run.now);
         let (last, mut before) = ((sweeps.max(2) - 1) as f64, f64::INFINITY);
         for step in 0..=sweeps {
             let part = (step as f64 / last).min(1.0).max(run.part(since));

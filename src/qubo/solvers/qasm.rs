@@ -1,7 +1,7 @@
 //! QAOA circuits as OpenQASM 3, for machines that have qubits.
 
-use super::problem::Problem;
 use crate::error::{Result, fail};
+use crate::qubo::problem::Problem;
 use std::io::Write;
 
 /// Writes the circuit of a problem with those angles, one gamma (in units of one over the objective) and beta (in radians) for each

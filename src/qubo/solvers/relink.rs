@@ -1,12 +1,12 @@
 //! A few good assignments that differ, and the paths between them (Wang, Lu, Glover and Hao, "Path relinking for unconstrained
 //! binary quadratic programming", EJOR 2012).
 
-use super::random::Random;
-use super::run::Run;
-use super::state::{Best, Ground, State};
 use super::tabu::best_flip;
 use crate::error::Result;
 use crate::memory::{Frame, Need};
+use crate::qubo::search::random::Random;
+use crate::qubo::search::run::Run;
+use crate::qubo::search::state::{Best, Ground, State};
 
 /// Members at most.
 pub(crate) const MEMBERS: usize = 16;
@@ -42,6 +42,26 @@ impl<'a> Elite<'a> {
         &self.masks[i * self.n..][..self.n]
     }
 
+    pub fn energy(&self, i: usize) -> i64 {
+        self.energies[i]
+    }
+
+    /// Puts an assignment in the place of member `i`.
+    pub fn replace(&mut self, i: usize, masks: &[i32], energy: i64) {
+        self.masks[i * self.n..][..self.n].copy_from_slice(masks);
+        self.energies[i] = energy;
+    }
+
+    /// Lets the worst go, or all but the best.
+    pub fn shrink(&mut self, to: usize) {
+        while self.len > to.max(1) {
+            let Some(worst) = (0..self.len).max_by_key(|&i| self.energies[i]) else { return };
+            self.len -= 1;
+            self.masks.copy_within(self.len * self.n..(self.len + 1) * self.n, worst * self.n);
+            self.energies[worst] = self.energies[self.len];
+        }
+    }
+
     /// Takes an assignment in, in the place of the worst when all are taken; where, if it is new and good enough.
     pub fn add(&mut self, masks: &[i32], energy: i64) -> Option<usize> {
         if (0..self.len).any(|i| self.energies[i] == energy && self.member(i) == masks) {
@@ -57,8 +77,7 @@ impl<'a> Elite<'a> {
             }
             worst
         };
-        self.masks[at * self.n..][..self.n].copy_from_slice(masks);
-        self.energies[at] = energy;
+        self.replace(at, masks, energy);
         Some(at)
     }
 }

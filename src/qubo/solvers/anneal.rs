@@ -1,9 +1,10 @@
 //! Simulated annealing: sweeps at falling temperatures, in the order of the variables.
 
-use super::heat::Heat;
-use super::random::Random;
-use super::run::Run;
-use super::state::{Best, DOWNHILL, Ground, SPAN, State};
+use crate::qubo::params::Schedule;
+use crate::qubo::search::heat::Heat;
+use crate::qubo::search::random::Random;
+use crate::qubo::search::run::Run;
+use crate::qubo::search::state::{Best, DOWNHILL, Ground, SPAN, State};
 
 /// Proposals between two looks at the clock.
 const CHUNK: usize = 1 << 15;
@@ -11,7 +12,8 @@ const CHUNK: usize = 1 << 15;
 /// One sweep at temperature `t`; whether to stop.
 pub(crate) fn sweep(ground: &Ground, state: &mut State, random: &mut Random, t: f32, run: &mut Run) -> bool {
     let n = ground.len();
-    let noise = if t < 0.0 { &ground.noise[n + SPAN..] } else { &ground.noise[random.below(SPAN)..][..n] };
+    let ones = ground.noise.len() - n;
+    let noise = if t < 0.0 { &ground.noise[ones..] } else { &ground.noise[random.below(SPAN)..][..n] };
     run.swept();
     for start in (0..n).step_by(CHUNK) {
         let range = start..n.min(start + CHUNK);
@@ -47,7 +49,19 @@ pub(crate) fn anneal(
     (heat, sweeps): (&Heat, u64),
     run: &mut Run,
 ) -> bool {
-    let (schedule, scale, since) = (&run.shared.params.beta_schedule, ground.landscape.survey.scale, run.now);
+    cool(ground, state, best, random, (heat, &run.shared.params.beta_schedule, sweeps), run)
+}
+
+/// The same by any schedule.
+pub(crate) fn cool(
+    ground: &Ground,
+    state: &mut State,
+    best: &mut Best,
+    random: &mut Random,
+    (heat, schedule, sweeps): (&Heat, &Schedule, u64),
+    run: &mut Run,
+) -> bool {
+    let (scale, since) = (ground.scale, run.now);
     let last = (sweeps.max(2) - 1) as f64;
     for i in 0..sweeps {
         let part = (i as f64 / last).max(run.part(since));

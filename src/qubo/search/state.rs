@@ -1,18 +1,25 @@
 //! An assignment with the fields of its variables: what every flip would add is known, and a flip keeps it so.
 
-use super::landscape::{Landscape, Links};
+use super::landscape::Links;
 use super::random::Random;
 use crate::error::Result;
 use crate::memory::{Frame, Need};
 use qorus_kernels::Kernels;
 
-/// What methods search in: the landscape, and the kernels they do it with.
+/// What methods search in: a landscape, or what is left of one when variables are bound together, and the kernels they do it with.
 #[derive(Clone, Copy)]
 pub(crate) struct Ground<'a> {
-    pub landscape: &'a Landscape,
+    /// The energy of all zeros.
+    pub base: i64,
+    /// What each variable adds to it.
+    pub linear: &'a [i32],
     pub links: Links<'a>,
+    /// As in the landscape's survey.
+    pub scale: f64,
+    /// As in the landscape's survey.
+    pub faithful: bool,
     pub kernels: &'a Kernels,
-    /// Numbers from the logistic distribution, `n` and [`SPAN`] of them, and `n` ones. A flip is done where it adds no more than the
+    /// Numbers from the logistic distribution, `n` and [`SPAN`] of them or more, and `n` ones at the end. A flip is done where it adds no more than the
     /// temperature times such a number, which has the probability `1 / (1 + exp(delta / t))` of a heat bath: a flip that
     /// changes nothing is done every other time, where Metropolis would do it always. A sweep reads `n` from a random place on.
     pub noise: &'a [f32],
@@ -28,7 +35,7 @@ pub(crate) const DOWNHILL: f32 = -0.5;
 
 impl Ground<'_> {
     pub fn len(&self) -> usize {
-        self.landscape.len()
+        self.linear.len()
     }
 }
 
@@ -63,9 +70,9 @@ impl<'a> State<'a> {
 
     /// All zeros.
     pub fn clear(&mut self, ground: &Ground) {
-        self.fields.copy_from_slice(&ground.landscape.linear);
+        self.fields.copy_from_slice(ground.linear);
         self.masks.fill(0);
-        self.energy = 0;
+        self.energy = ground.base;
     }
 
     /// An assignment given as bytes.

@@ -4,11 +4,11 @@
 //! are rotated in groups whose amplitudes fit the first cache, so that a layer passes over the state a few times rather than once for
 //! each qubit.
 
-use super::random::Random;
-use super::run::Run;
-use super::state::{Best, Ground, State};
 use crate::error::Result;
 use crate::memory::{Frame, Need};
+use crate::qubo::search::random::Random;
+use crate::qubo::search::run::Run;
+use crate::qubo::search::state::{Best, Ground, State};
 use qorus_kernels::Kernels;
 
 /// The most variables: the state then takes 50 MB.
@@ -106,7 +106,7 @@ impl<'a> Circuit<'a> {
             self.expectation(ground.kernels, false, run);
         }
         for (l, angle) in self.angles.iter().enumerate() {
-            found[l] = if l < layers { angle / unit * ground.landscape.survey.scale } else { *angle };
+            found[l] = if l < layers { angle / unit * ground.scale } else { *angle };
         }
         let mut sums = [0.0; 1 << (MOST - 16)];
         for (sum, chunk) in sums.iter_mut().zip(0..self.re.len().div_ceil(CHUNK)) {

@@ -2,13 +2,13 @@
 //! together ever more closely (Martonak, Santoro and Tosatti, PRB 66, 2002).
 
 use super::anneal::descend;
-use super::flock::Flock;
-use super::heat::Heat;
-use super::random::Random;
-use super::run::Run;
-use super::state::{Best, Ground, SPAN, State};
 use crate::error::Result;
 use crate::memory::{Frame, Need};
+use crate::qubo::search::flock::Flock;
+use crate::qubo::search::heat::Heat;
+use crate::qubo::search::random::Random;
+use crate::qubo::search::run::Run;
+use crate::qubo::search::state::{Best, Ground, SPAN, State};
 
 /// Slices where nobody says how many.
 pub(crate) fn slices(asked: usize) -> usize {

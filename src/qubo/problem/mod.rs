@@ -1,7 +1,19 @@
 //! What is to be solved: coefficients as they were given, and the value of an assignment.
 
-use super::values::{Values, Width, stride};
+mod build;
+mod fix;
+mod ising;
+mod structure;
+pub(crate) mod values;
+mod view;
+
+pub use build::Coefficient;
+pub use fix::Fixed;
+pub use ising::Ising;
 use std::sync::Arc;
+pub use structure::Structure;
+use values::{Values, Width, stride};
+pub(crate) use view::View;
 
 /// Which values are good.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,6 +75,8 @@ pub(crate) enum Rows {
     Sparse { starts: Vec<usize>, cols: Vec<u32>, values: Values },
     /// Row `i` begins at `i * stride(n)`; zeros where nothing is.
     Dense(Values),
+    /// The caller's matrix, where it lies; place `i * n + j` is that of a coupling.
+    View(View),
 }
 
 impl Problem {
@@ -109,14 +123,15 @@ impl Problem {
 
     /// Whether couplings are stored as a matrix rather than as lists.
     pub fn is_dense(&self) -> bool {
-        matches!(self.inner.rows, Rows::Dense(_))
+        matches!(self.inner.rows, Rows::Dense(_) | Rows::View(_))
     }
 
-    /// Bytes of the stored coefficients.
+    /// Bytes of the stored coefficients; a matrix that is viewed is the caller's.
     pub fn bytes(&self) -> usize {
         let rows = match &self.inner.rows {
             Rows::Sparse { starts, cols, values } => 8 * starts.len() + 4 * cols.len() + values.bytes(),
             Rows::Dense(values) => values.bytes(),
+            Rows::View(_) => 0,
         };
         8 * self.inner.n + rows
     }
@@ -130,7 +145,7 @@ impl Problem {
     pub fn degree(&self, i: usize) -> usize {
         match &self.inner.rows {
             Rows::Sparse { starts, .. } => starts[i + 1] - starts[i],
-            Rows::Dense(_) => self.neighbours(i).count(),
+            Rows::Dense(_) | Rows::View(_) => self.neighbours(i).count(),
         }
     }
 
@@ -172,40 +187,57 @@ impl Inner {
 
     /// The coupling at a place that [`row`](Inner::row) gave, as a cost.
     pub fn coupling(&self, at: usize) -> f64 {
-        match self.linear {
-            Linear::Exact(_) => self.coupling_int(at) as f64,
-            Linear::Float(_) => self.values().float(at),
+        match (&self.linear, &self.rows) {
+            (Linear::Exact(_), _) => self.coupling_int(at) as f64,
+            (_, Rows::View(view)) => self.sense.sign() * view.float(at / self.n, at % self.n),
+            (_, Rows::Sparse { values, .. } | Rows::Dense(values)) => values.float(at),
         }
     }
 
     /// The same of an exact problem.
     pub fn coupling_int(&self, at: usize) -> i64 {
-        self.values().int(at) << self.shift
+        match &self.rows {
+            Rows::Sparse { values, .. } | Rows::Dense(values) => values.int(at) << self.shift,
+            Rows::View(view) => self.sense.sign() as i64 * view.int(at / self.n, at % self.n),
+        }
     }
 
-    pub fn values(&self) -> &Values {
+    /// The type that couplings are stored in, or would be.
+    pub fn width(&self) -> Width {
         match &self.rows {
-            Rows::Sparse { values, .. } | Rows::Dense(values) => values,
+            Rows::Sparse { values, .. } | Rows::Dense(values) => values.width,
+            Rows::View(view) => view.width,
         }
     }
 
     /// Columns of a row with a coupling, and where it stands.
     pub fn row(&self, i: usize) -> impl Iterator<Item = (u32, usize)> + '_ {
-        let (sparse, dense) = match &self.rows {
-            Rows::Sparse { starts, cols, .. } => (Some((starts[i]..starts[i + 1], cols)), None),
-            Rows::Dense(values) => (None, Some(values)),
+        let (sparse, dense, view) = match &self.rows {
+            Rows::Sparse { starts, cols, .. } => (Some((starts[i]..starts[i + 1], cols)), None, None),
+            Rows::Dense(values) => (None, Some(values), None),
+            Rows::View(view) => (None, None, Some(view)),
         };
         let sparse = sparse.into_iter().flat_map(|(range, cols)| range.map(|at| (cols[at], at)));
         let dense = dense.into_iter().flat_map(move |values| {
             let start = i * stride(self.n);
             (0..self.n).map(move |j| (j as u32, start + j)).filter(|(_, at)| values.float(*at) != 0.0)
         });
-        sparse.chain(dense)
+        let view = view.into_iter().flat_map(move |view| {
+            let others = (0..self.n).filter(move |&j| j != i && view.float(i, j) != 0.0);
+            others.map(move |j| (j as u32, i * self.n + j))
+        });
+        sparse.chain(dense).chain(view)
     }
 
     /// The cost of an assignment, without the offset.
     pub fn cost(&self, x: &[u8]) -> Cost {
         let ones = (0..self.n).filter(|&i| x[i] != 0);
+        if let Rows::View(view) = &self.rows {
+            return match &self.linear {
+                Linear::Exact(_) => Cost::Exact(self.sense.sign() as i64 * view.int_value(x)),
+                Linear::Float(_) => Cost::Float(self.sense.sign() * view.float_value(x)),
+            };
+        }
         match &self.linear {
             Linear::Exact(a) => Cost::Exact(ones.map(|i| a[i] + (self.sum_above(i, x) << self.shift)).sum()),
             Linear::Float(a) => Cost::Float(ones.map(|i| a[i] + self.float_above(i, x)).sum()),
@@ -214,10 +246,12 @@ impl Inner {
 
     /// The stored couplings of `i` with later variables that are 1, summed.
     fn sum_above(&self, i: usize, x: &[u8]) -> i64 {
-        let values = self.values();
         match &self.rows {
-            Rows::Sparse { .. } => self.above(i).filter(|(j, _)| x[*j] != 0).map(|(_, at)| values.int(at)).sum(),
-            Rows::Dense(_) => {
+            Rows::View(_) => 0,
+            Rows::Sparse { values, .. } => {
+                self.above(i).filter(|(j, _)| x[*j] != 0).map(|(_, at)| values.int(at)).sum()
+            }
+            Rows::Dense(values) => {
                 let (row, x) = (i * stride(self.n) + i + 1..i * stride(self.n) + self.n, &x[i + 1..]);
                 match values.width {
                     Width::I8 => chosen(&values.slice::<i8>()[row], x, i64::from),
@@ -231,11 +265,14 @@ impl Inner {
 
     /// The same of floats.
     fn float_above(&self, i: usize, x: &[u8]) -> f64 {
-        let values = self.values().slice::<f64>();
         match &self.rows {
-            Rows::Sparse { .. } => self.above(i).filter(|(j, _)| x[*j] != 0).map(|(_, at)| values[at]).sum(),
-            Rows::Dense(_) => {
-                let row = &values[i * stride(self.n) + i + 1..i * stride(self.n) + self.n];
+            Rows::View(_) => 0.0,
+            Rows::Sparse { values, .. } => {
+                let values = values.slice::<f64>();
+                self.above(i).filter(|(j, _)| x[*j] != 0).map(|(_, at)| values[at]).sum()
+            }
+            Rows::Dense(values) => {
+                let row = &values.slice::<f64>()[i * stride(self.n) + i + 1..i * stride(self.n) + self.n];
                 row.iter().zip(&x[i + 1..]).map(|(v, x)| if *x != 0 { *v } else { 0.0 }).sum()
             }
         }
@@ -245,7 +282,7 @@ impl Inner {
     fn above(&self, i: usize) -> impl Iterator<Item = (usize, usize)> + '_ {
         let (range, cols): (_, &[u32]) = match &self.rows {
             Rows::Sparse { starts, cols, .. } => (starts[i]..starts[i + 1], cols),
-            Rows::Dense(_) => (0..0, &[]),
+            Rows::Dense(_) | Rows::View(_) => (0..0, &[]),
         };
         let first = range.start + cols[range.clone()].partition_point(|&j| j as usize <= i);
         (first..range.end).map(|at| (cols[at] as usize, at))

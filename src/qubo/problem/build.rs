@@ -1,7 +1,7 @@
 //! From triplets or a matrix to a problem: checked, summed, and stored in the narrowest form.
 
-use super::problem::{Inner, Linear, Problem, Rows, Sense};
 use super::values::{Values, Width, stride};
+use super::{Inner, Linear, Problem, Rows, Sense};
 use crate::error::{Result, fail, try_vec};
 use std::sync::Arc;
 
@@ -135,7 +135,7 @@ impl Problem {
     }
 
     /// The problem `offset + x^T Q x` with Q given row by row, not necessarily symmetric. What is kept is a copy in the narrowest
-    /// type. `Shape` unless `q` has `n * n` elements, and errors as those of [`from_triplets`](Problem::from_triplets).
+    /// type; [`view`](Problem::view) keeps the matrix itself. `Shape` unless `q` has `n * n` elements, and errors as those of [`from_triplets`](Problem::from_triplets).
     pub fn from_dense<T: Coefficient>(n: usize, q: &[T], offset: f64, sense: Sense) -> Result<Problem> {
         check_len(n)?;
         if n.checked_mul(n) != Some(q.len()) {
@@ -149,20 +149,20 @@ impl Problem {
     }
 }
 
-fn check_len(n: usize) -> Result<()> {
+pub(super) fn check_len(n: usize) -> Result<()> {
     if n > MAX_VARIABLES {
         fail!(InvalidArgument, "{n} variables: at most {MAX_VARIABLES} can be had");
     }
     Ok(())
 }
 
-enum Survey {
+pub(super) enum Survey {
     Exact,
     Float(Option<&'static str>),
 }
 
 /// Whether all is finite and integers can be summed exactly.
-fn survey<T: Coefficient>(
+pub(super) fn survey<T: Coefficient>(
     all: impl Iterator<Item = T>,
     offset: f64,
     place: impl Fn(usize) -> String,

@@ -1,8 +1,8 @@
 //! Every assignment, each one flip from the last: Gray code.
 
-use super::problem::{Cost, Inner};
-use super::run::Run;
-use super::state::{Best, Ground, State};
+use crate::qubo::problem::{Cost, Inner};
+use crate::qubo::search::run::Run;
+use crate::qubo::search::state::{Best, Ground, State};
 
 /// The most variables: 2^30 flips take seconds.
 pub const MOST: usize = 30;
@@ -21,7 +21,7 @@ pub(crate) fn enumerate(
     state.clear(ground);
     best.clear();
     best.see(state);
-    let faithful = ground.landscape.survey.faithful;
+    let faithful = ground.faithful;
     // Each coefficient is rounded by half a unit at most.
     let slack = if faithful { 0 } else { (n + inner.pairs) as i64 + 1 };
     let mut exact = f64::INFINITY;

@@ -1,8 +1,8 @@
 //! One-flip tabu search: always the best flip that is not barred, however bad (Glover, Lu and Hao, 4OR 2010).
 
-use super::random::Random;
-use super::run::Run;
-use super::state::{Best, Ground, State};
+use crate::qubo::search::random::Random;
+use crate::qubo::search::run::Run;
+use crate::qubo::search::state::{Best, Ground, State};
 
 /// The best flip, looked for from a random variable on, so that ties are broken at random.
 pub(crate) fn best_flip(

@@ -1,6 +1,6 @@
 //! The last steps downhill in a problem's own numbers, where the search saw rounded ones.
 
-use super::problem::Inner;
+use crate::qubo::problem::Inner;
 
 /// Passes at most: rounding could make two flips take turns.
 const PASSES: usize = 64;

@@ -1,6 +1,6 @@
 //! Variables whose value is known: a smaller problem, and the way back.
 
-use super::problem::Problem;
+use super::Problem;
 use crate::error::{Result, fail, try_vec};
 
 /// Where the variables of a problem went when some were fixed.

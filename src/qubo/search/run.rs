@@ -1,9 +1,9 @@
 //! A run in progress: the clock, the target, who watches, and what all threads have found.
 
 use super::landscape::Landscape;
-use super::params::SolveParams;
-use super::problem::{Inner, Sense};
-use super::watch::{Control, Progress, Stopped, Watch};
+use crate::qubo::params::SolveParams;
+use crate::qubo::problem::{Inner, Sense};
+use crate::qubo::watch::{Control, Progress, Stopped, Watch};
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
@@ -233,6 +233,16 @@ impl<'a> Run<'a> {
             }
         }
         shared.stopped()
+    }
+
+    /// Looks up; whether there is time for work of as many nanoseconds that looks at nothing. If not, the run ends.
+    pub fn has(&mut self, ns: u64) -> bool {
+        let stop = self.look();
+        if self.shared.limit.is_some_and(|limit| limit.saturating_sub(self.now) < Duration::from_nanos(ns)) {
+            self.shared.stop(Stopped::Time);
+            return false;
+        }
+        !stop
     }
 
     /// Adds this thread's counts to those of all.

@@ -2,15 +2,46 @@
 //! stops improving the next one goes on, and reads grow longer.
 
 use super::anneal::anneal;
-use super::elite::{Elite, MEMBERS, walk};
-use super::heat::Heat;
-use super::params::Method;
-use super::random::Random;
-use super::run::Run;
-use super::state::{Best, Ground, State};
+use super::contract::Contract;
+use super::relink::{Elite, MEMBERS, walk};
 use super::tabu::tabu;
 use crate::error::Result;
 use crate::memory::{Frame, Need};
+use crate::qubo::params::Method;
+use crate::qubo::problem::Structure;
+use crate::qubo::search::heat::Heat;
+use crate::qubo::search::landscape::Links;
+use crate::qubo::search::random::Random;
+use crate::qubo::search::run::Run;
+use crate::qubo::search::state::{Best, Ground, State};
+
+impl Structure {
+    /// What [`Method::Auto`] begins with, and goes on with when that stops improving, for `n` variables.
+    pub const fn portfolio(self, n: usize) -> &'static [Method] {
+        match self {
+            _ if n <= FEW => &[Method::Enumerate],
+            Structure::Free => &[Method::Anneal],
+            Structure::Grid => &[Method::Anneal, Method::Tempering],
+            Structure::Dense => &[Method::Anneal, Method::Tabu, Method::Relink],
+            // A step of tabu search looks at all variables, which long lists of few neighbours make dear.
+            Structure::Sparse if n > 3000 => &[Method::Anneal, Method::Contract],
+            Structure::Sparse => &[Method::Anneal, Method::Tabu, Method::Contract],
+        }
+    }
+}
+
+/// The most variables for which the portfolio tries every assignment.
+const FEW: usize = 16;
+
+/// The methods that a run goes through: the portfolio, or as much of it as was asked for.
+pub(crate) fn methods(method: Method, structure: Structure, n: usize) -> &'static [Method] {
+    match (method, structure) {
+        (Method::Contract, Structure::Sparse | Structure::Grid) => &[Method::Anneal, Method::Contract],
+        // A matrix leaves nothing apart that could be bound together.
+        (Method::Relink | Method::Contract, _) => &[Method::Anneal, Method::Tabu, Method::Relink],
+        _ => structure.portfolio(n),
+    }
+}
 
 /// What the portfolio works with.
 pub(crate) struct Portfolio<'a> {
@@ -19,54 +50,63 @@ pub(crate) struct Portfolio<'a> {
     middle: Best<'a>,
     free: &'a mut [i32],
     elite: Elite<'a>,
+    contract: Option<Contract<'a>>,
 }
 
-/// How the portfolio goes about a landscape, from its size and density.
+/// How the portfolio goes about a landscape, from its size and methods.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
     /// Sweeps of the first reads.
-    pub sweeps: u64,
-    /// Reads without progress before relinking begins, and reads grow.
-    pub reads: u32,
+    sweeps: u64,
+    /// Reads without progress before paths are walked, and reads grow.
+    reads: u32,
     /// Flips without progress that tabu search is allowed; 0: none.
-    pub patience: u64,
+    patience: u64,
+    /// Whether paths between the elite's members are walked.
+    relink: bool,
     /// How many times as long reads become.
-    pub growth: u64,
+    growth: u64,
 }
 
+/// Children of the elite before its worst member goes.
+const CHILDREN: usize = 30;
+
 impl Plan {
-    pub fn of(ground: &Ground, method: Method) -> Plan {
+    pub fn of(ground: &Ground, methods: &[Method]) -> Plan {
         let n = ground.len() as u64;
-        let dense = matches!(ground.links, super::landscape::Links::Dense { .. });
-        // A step of tabu search looks at all variables, whatever their degree.
-        let patience = if dense {
-            (4 * n).clamp(500, 20_000)
-        } else if n <= 3000 {
-            2 * n
-        } else {
-            0
+        let dense = matches!(ground.links, Links::Dense { .. });
+        let patience = match (methods.contains(&Method::Tabu), dense) {
+            (false, _) => 0,
+            (true, true) => (4 * n).clamp(500, 20_000),
+            (true, false) => 2 * n,
         };
-        let patience = if method == Method::Relink { patience.max(2 * n) } else { patience };
-        // Without tabu search and relinking there is nothing that short reads could serve.
-        let (reads, growth) = if patience > 0 { (4, 2) } else { (1, 4) };
-        Plan { sweeps: if dense { 200 } else { 300 }, reads, patience, growth }
+        let relink = methods.contains(&Method::Relink);
+        // Without paths there is nothing that short reads could serve.
+        let (reads, growth) = if relink { (4, 2) } else { (1, 4) };
+        Plan { sweeps: if dense { 200 } else { 300 }, reads, patience, relink, growth }
     }
 }
 
 impl<'a> Portfolio<'a> {
     /// What [`take`](Portfolio::take) takes.
-    pub fn need(need: Need, n: usize) -> Need {
+    pub fn need(need: Need, (n, halves): (usize, usize), methods: &[Method]) -> Need {
         let need = Best::need(Best::need(State::need(need, n), n), n);
-        Elite::need(need.take::<i32>(n), n)
+        let need = Elite::need(need.take::<i32>(n), n);
+        if methods.contains(&Method::Contract) { Contract::need(need, n, halves) } else { need }
     }
 
-    pub fn take(frame: &mut Frame<'a>, n: usize) -> Result<Portfolio<'a>> {
+    /// Room for `n` variables whose couplings stand `halves` times in lists.
+    pub fn take(frame: &mut Frame<'a>, (n, halves): (usize, usize), methods: &[Method]) -> Result<Portfolio<'a>> {
         Ok(Portfolio {
             state: State::take(frame, n)?,
             local: Best::take(frame, n)?,
             middle: Best::take(frame, n)?,
             free: frame.take(n)?,
             elite: Elite::take(frame, n)?,
+            contract: match methods.contains(&Method::Contract) {
+                true => Some(Contract::take(frame, n, halves)?),
+                false => None,
+            },
         })
     }
 
@@ -92,7 +132,8 @@ impl<'a> Portfolio<'a> {
         for _ in 0..rounds {
             let (mut stale, mut reads) = (0, 0);
             // Where reads are short, as many as bring something; where only length helps, one of each.
-            while stale < plan.reads && (reads == 0 || plan.reads > 1) {
+            let many = if self.contract.is_some() { MEMBERS } else { usize::MAX };
+            while stale < plan.reads && (reads == 0 || plan.reads > 1) || many < usize::MAX && reads < many {
                 reads += 1;
                 if !std::mem::take(&mut fresh) {
                     self.state.shuffle(ground, random);
@@ -109,7 +150,10 @@ impl<'a> Portfolio<'a> {
                 }
                 self.elite.add(self.local.masks, self.local.energy);
             }
-            if plan.patience > 0 && self.relink(ground, plan, best, random, run) {
+            if plan.relink && self.relink(ground, plan, best, random, run) {
+                return true;
+            }
+            if self.contract(ground, (heat, sweeps), best, random, run) {
                 return true;
             }
             sweeps = sweeps.saturating_mul(plan.growth).min(1 << 40);
@@ -150,6 +194,29 @@ impl<'a> Portfolio<'a> {
                 return true;
             }
             self.elite.add(self.local.masks, self.local.energy);
+        }
+        false
+    }
+
+    /// Children of the elite, whose worst members go one after another until the best is left.
+    fn contract(
+        &mut self,
+        ground: &Ground,
+        (heat, sweeps): (&Heat, u64),
+        best: &mut Best,
+        random: &mut Random,
+        run: &mut Run,
+    ) -> bool {
+        let Some(contract) = &mut self.contract else { return false };
+        run.solver = "contract";
+        while self.elite.len() > 1 {
+            for _ in 0..CHILDREN {
+                let work = (heat, (sweeps / 4).max(100));
+                if contract.mate(ground, &mut self.elite, work, (&mut self.state, best), random, run) {
+                    return true;
+                }
+            }
+            self.elite.shrink(self.elite.len() - 1);
         }
         false
     }

@@ -4,10 +4,10 @@
 //! so that no field exceeds 2^30: a coupling then has an error of a billionth of the largest row. Searching bears that, and what
 //! is found is polished and evaluated in the problem's own numbers.
 
-use super::problem::{Inner, Linear, Problem, Rows};
-use super::values::{Values, Width, stride};
 use crate::Type;
 use crate::error::{Result, try_vec};
+use crate::qubo::problem::values::{Values, Width, stride};
+use crate::qubo::problem::{Inner, Linear, Problem, Rows, View};
 use qorus_kernels::Kernels;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,17 +22,17 @@ pub(crate) struct Survey {
     pub scale: f64,
     /// Whether energies are costs, exactly.
     pub faithful: bool,
-    /// Whether couplings need a copy.
-    copied: bool,
+    /// The type of the copy that couplings need, if they do.
+    copied: Option<Width>,
 }
 
 impl Survey {
     pub fn of(problem: &Problem) -> Survey {
         let inner = &*problem.inner;
         let linear = (0..inner.n).fold(0.0f64, |max, i| max.max(inner.linear(i).abs()));
-        let values = inner.values();
+        let width = inner.width();
         // Often the type alone says that all fits.
-        let widest = match values.width {
+        let widest = match width {
             Width::I8 => 127.0,
             Width::I16 => 32767.0,
             _ => f64::INFINITY,
@@ -40,6 +40,8 @@ impl Survey {
         let bound = linear + widest * inner.n as f64;
         let greatest = if bound < LIMIT {
             bound
+        } else if let Rows::View(view) = &inner.rows {
+            view.reach
         } else {
             let row = |i| inner.magnitude(i) + inner.linear(i).abs();
             (0..inner.n).map(row).fold(0.0, f64::max)
@@ -48,13 +50,18 @@ impl Survey {
         let scale = if faithful || greatest == 0.0 { 1.0 } else { 0.99 * LIMIT / greatest };
         // Factors that are powers of two keep the roundings few.
         let scale = if faithful { scale } else { 2f64.powi(scale.log2().floor() as i32) };
-        let stored = matches!(values.width, Width::I8 | Width::I16 | Width::I32);
-        Survey { scale, faithful, copied: !(faithful && stored) }
+        let narrow = matches!(width, Width::I8 | Width::I16 | Width::I32);
+        let copied = match inner.rows {
+            Rows::View(_) if faithful && narrow => Some(width),
+            Rows::Sparse { .. } | Rows::Dense(_) if faithful && narrow => None,
+            _ => Some(Width::I32),
+        };
+        Survey { scale, faithful, copied }
     }
 
     /// Bytes that [`Landscape::new`] reserves.
     pub fn bytes(&self, problem: &Problem) -> usize {
-        let copy = if self.copied { 4 * cells(&problem.inner) } else { 0 };
+        let copy = self.copied.map_or(0, |width| width.bytes() * cells(&problem.inner));
         4 * problem.len() + copy
     }
 }
@@ -63,7 +70,7 @@ impl Survey {
 fn cells(inner: &Inner) -> usize {
     match &inner.rows {
         Rows::Sparse { cols, .. } => cols.len(),
-        Rows::Dense(_) => inner.n * stride(inner.n),
+        Rows::Dense(_) | Rows::View(_) => inner.n * stride(inner.n),
     }
 }
 
@@ -93,18 +100,22 @@ impl Landscape {
             _ => linear.extend((0..inner.n).map(|i| round(inner.linear(i)))),
         }
         let mut copy = None;
-        if survey.copied {
-            let values = copy.insert(Values::new(Width::I32, cells(&inner))?);
-            let (to, from) = (values.slice_mut::<i32>(), inner.values());
-            if from.width == Width::F64 {
-                // To the nearest, ties to even.
-                const ROUND: f64 = 6_755_399_441_055_744.0;
-                for (to, from) in to.iter_mut().zip(from.slice::<f64>()) {
-                    *to = (from * survey.scale + ROUND - ROUND) as i32;
-                }
-            } else {
-                for (at, to) in to.iter_mut().enumerate() {
-                    *to = if survey.faithful { inner.coupling_int(at) as i32 } else { round(inner.coupling(at)) };
+        if let Some(width) = survey.copied {
+            let to = copy.insert(Values::new(width, cells(&inner))?);
+            match &inner.rows {
+                Rows::View(view) => pack(&inner, view, survey, to),
+                Rows::Sparse { values, .. } | Rows::Dense(values) => {
+                    let to = to.slice_mut::<i32>();
+                    if values.width == Width::F64 {
+                        for (to, from) in to.iter_mut().zip(values.slice::<f64>()) {
+                            *to = nearest(from * survey.scale);
+                        }
+                    } else {
+                        for (at, to) in to.iter_mut().enumerate() {
+                            *to =
+                                if survey.faithful { inner.coupling_int(at) as i32 } else { round(inner.coupling(at)) };
+                        }
+                    }
                 }
             }
         }
@@ -117,17 +128,26 @@ impl Landscape {
 
     /// Where couplings lie, and how they are stored.
     pub fn links(&self) -> Links<'_> {
-        let values = self.copy.as_ref().unwrap_or(self.inner.values());
+        let values = match (&self.copy, &self.inner.rows) {
+            (Some(copy), _) => Some(copy),
+            (None, Rows::Sparse { values, .. } | Rows::Dense(values)) => Some(values),
+            (None, Rows::View(_)) => None,
+        };
+        let (width, rows) = values.map_or((Width::I32, &[][..]), |values| (values.width, values.slice::<u8>()));
         match &self.inner.rows {
-            Rows::Sparse { starts, cols, .. } => Links::Sparse { starts, cols, weights: values.slice() },
-            Rows::Dense(_) => {
-                let ty = match values.width {
+            Rows::Sparse { starts, cols, .. } => {
+                Links::Sparse { starts, cols, weights: values.map_or(&[][..], |values| values.slice()) }
+            }
+            Rows::Dense(_) | Rows::View(_) => {
+                let ty = match width {
                     Width::I8 => Type::I8,
                     Width::I16 => Type::I16,
                     _ => Type::I32,
                 };
-                let shift = if self.copy.is_some() { 0 } else { self.inner.shift };
-                Links::Dense { ty, rows: values.slice(), row_bytes: values.width.bytes() * stride(self.inner.n), shift }
+                // Of a faithful copy as of what is stored; others are of whole numbers anyway.
+                let packed = matches!(self.inner.rows, Rows::View(_)) && self.survey.faithful;
+                let shift = if self.copy.is_some() && !packed { 0 } else { self.inner.shift };
+                Links::Dense { ty, rows, row_bytes: width.bytes() * stride(self.inner.n), shift }
             }
         }
     }
@@ -145,6 +165,33 @@ impl Landscape {
             Links::Sparse { cols, .. } => 5 + cols.len() as u64 / n,
             Links::Dense { row_bytes, .. } => 5 + row_bytes as u64 / 16,
         }
+    }
+}
+
+/// To the nearest, ties to even, of numbers below 2^31.
+fn nearest(v: f64) -> i32 {
+    const ROUND: f64 = 6_755_399_441_055_744.0;
+    (v + ROUND - ROUND) as i32
+}
+
+/// Packs the couplings of a matrix that is viewed into rows of both variables.
+fn pack(inner: &Inner, view: &View, survey: Survey, to: &mut Values) {
+    fn fill<T>(inner: &Inner, view: &View, survey: Survey, to: &mut [T], of: impl Fn(i64) -> T) {
+        let (row, sign) = (stride(inner.n), inner.sense.sign());
+        let mut put = |i: usize, j: usize, v: i64| {
+            to[i * row + j] = of(v);
+            to[j * row + i] = of(v);
+        };
+        if survey.faithful {
+            view.ints(|i, j, v| put(i, j, (sign as i64 * v) >> inner.shift));
+        } else {
+            view.floats(|i, j, v| put(i, j, i64::from(nearest(sign * v * survey.scale))));
+        }
+    }
+    match to.width {
+        Width::I8 => fill(inner, view, survey, to.slice_mut::<i8>(), |v| v as i8),
+        Width::I16 => fill(inner, view, survey, to.slice_mut::<i16>(), |v| v as i16),
+        _ => fill(inner, view, survey, to.slice_mut::<i32>(), |v| v as i32),
     }
 }
 

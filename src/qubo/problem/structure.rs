@@ -1,7 +1,6 @@
 //! What kind of graph a problem's couplings make, which says what solves it well.
 
-use super::params::Method;
-use super::problem::Problem;
+use super::Problem;
 use crate::error::{Result, try_vec};
 
 /// The kind of graph.
@@ -41,17 +40,6 @@ impl Structure {
             Structure::Dense => "dense",
             Structure::Grid => "grid",
             Structure::Sparse => "sparse",
-        }
-    }
-
-    /// What [`Method::Auto`] begins with, and goes on with when that stops improving, for `n` variables.
-    pub const fn portfolio(self, n: usize) -> &'static [Method] {
-        match self {
-            _ if n <= 16 => &[Method::Enumerate],
-            Structure::Grid => &[Method::Anneal, Method::Tempering],
-            // A step of tabu search looks at all variables, which long lists of few neighbours make dear.
-            Structure::Sparse | Structure::Free if n > 3000 => &[Method::Anneal],
-            _ => &[Method::Anneal, Method::Tabu, Method::Relink],
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Spins of -1 and 1, and their way from and to bits: `s = 2x - 1`.
 
-use super::problem::{Problem, Sense};
+use super::{Problem, Sense};
 use crate::error::{Result, fail, try_vec};
 
 /// `offset + sum h_i s_i + sum_{i<j} J_ij s_i s_j` over spins of -1 and 1.

@@ -1,7 +1,7 @@
 //! Temperatures: from where to where, derived from the coefficients, and what lies between.
 
 use super::landscape::Landscape;
-use super::params::{Schedule, SolveParams};
+use crate::qubo::params::{Schedule, SolveParams};
 
 /// The range of temperatures of a landscape, in its own units.
 #[derive(Clone, Copy, Debug)]

@@ -5,14 +5,14 @@
 //! where it helps on grids and other graphs of few neighbours (Zhu, Ochoa and Katzgraber, PRL 115, 2015).
 
 use super::anneal::sweep;
-use super::flock::Flock;
-use super::heat::Heat;
-use super::landscape::Links;
-use super::random::Random;
-use super::run::Run;
-use super::state::{Best, Ground, State};
 use crate::error::Result;
 use crate::memory::{Frame, Need};
+use crate::qubo::search::flock::Flock;
+use crate::qubo::search::heat::Heat;
+use crate::qubo::search::landscape::Links;
+use crate::qubo::search::random::Random;
+use crate::qubo::search::run::Run;
+use crate::qubo::search::state::{Best, Ground, State};
 
 /// Rungs at most.
 const RUNGS: usize = 64;
@@ -52,11 +52,6 @@ impl<'a> Tempering<'a> {
             mark: 0,
             rungs,
         })
-    }
-
-    /// Whether cluster moves are what the couplings ask for: see [`is_grid`].
-    pub fn suits(&mut self, ground: &Ground) -> bool {
-        is_grid(ground, self.cluster, self.marks)
     }
 
     /// `steps` sweeps of all replicas, or fewer: ends early when `patience` steps, and four times as many as led to the best, have
@@ -177,35 +172,4 @@ impl<'a> Tempering<'a> {
             }
         }
     }
-}
-
-/// Whether the couplings make something like a grid: few neighbours each, and many steps from one end to the other, where a
-/// random graph has few. `queue` and `seen` are scratch of `n` elements.
-fn is_grid(ground: &Ground, queue: &mut [u32], seen: &mut [u32]) -> bool {
-    const DEGREE: usize = 8;
-    let Links::Sparse { starts, cols, .. } = ground.links else { return false };
-    let n = ground.len();
-    if n < 64 || cols.len() < n || (0..n).any(|i| starts[i + 1] - starts[i] > DEGREE) {
-        return false;
-    }
-    seen.fill(0);
-    let (mut len, mut next, mut steps) = (1, 0, 0);
-    (queue[0], seen[0]) = (0, 1);
-    while next < len {
-        let end = len;
-        while next < end {
-            let i = queue[next] as usize;
-            next += 1;
-            for &j in &cols[starts[i]..starts[i + 1]] {
-                if seen[j as usize] == 0 {
-                    seen[j as usize] = 1;
-                    queue[len] = j;
-                    len += 1;
-                }
-            }
-        }
-        steps += 1;
-    }
-    // Of what hangs together, which is to be most of it.
-    2 * len > n && f64::from(steps) > 2.2 * (len as f64).log2()
 }
