@@ -1880,7 +1880,7 @@ static void test_qubo_solver(void) {
     } while (0)
     BAD(Q_ERR_ABI, p.size = 0);
     BAD(Q_ERR_ABI, p.reserved = 1);
-    BAD(Q_ERR_INVALID_ARGUMENT, p.method = 11);
+    BAD(Q_ERR_INVALID_ARGUMENT, p.method = 12);
     BAD(Q_ERR_INVALID_ARGUMENT, p.schedule = 3);
     BAD(Q_ERR_INVALID_ARGUMENT, p.num_reads = (uint64_t)-1);
     BAD(Q_ERR_INVALID_ARGUMENT, p.num_sweeps = (uint64_t)-5);
