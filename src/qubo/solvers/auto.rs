@@ -69,7 +69,7 @@ pub(crate) struct Plan {
 }
 
 /// Children of the elite before its worst member goes.
-const CHILDREN: usize = 30;
+const CHILDREN: usize = 10;
 
 impl Plan {
     pub fn of(ground: &Ground, methods: &[Method]) -> Plan {
@@ -83,7 +83,13 @@ impl Plan {
         let relink = methods.contains(&Method::Relink);
         // Without paths there is nothing that short reads could serve.
         let (reads, growth) = if relink { (4, 2) } else { (1, 4) };
-        Plan { sweeps: if dense { 200 } else { 300 }, reads, patience, relink, growth }
+        let sweeps = match (dense, patience) {
+            (true, _) => 200,
+            // Nothing but length makes up for tabu search.
+            (false, 0) => 1200,
+            (false, _) => 300,
+        };
+        Plan { sweeps, reads, patience, relink, growth }
     }
 }
 
