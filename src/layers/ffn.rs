@@ -48,9 +48,9 @@ impl Ffn {
     /// Bytes the forward pass takes.
     pub fn need(&self, s: Sizes) -> Need {
         let hidden = s.rows.saturating_mul(self.up.out_width());
-        let need = Need::new().take::<f32>(hidden).take::<f32>(hidden);
-        let need = need.sub(Input::need(Need::new(), s.rows, self.up.w.cols, self.quantized()));
-        need.sub(self.up.adapt_need(s)).sub(self.down.need(s))
+        let input = Input::need(Need::new(), s.rows, self.up.w.cols, self.quantized());
+        let other = Need::new().take::<f32>(hidden).sub(input).sub(self.up.adapt_need(s));
+        Need::new().take::<f32>(hidden).sub(other).sub(self.down.need(s))
     }
 
     /// As [`Layer::products`](super::Layer::products).
@@ -76,7 +76,15 @@ impl Ffn {
         let width = self.up.out_width();
         let rows = x.len() / self.up.w.cols.max(1);
         let hidden = frame.take::<f32>(rows * width)?;
-        let other = frame.take::<f32>(rows * width)?;
+        self.hidden(run, &mut frame, x, hidden)?;
+        self.down.forward(run, &mut frame, hidden, y)
+    }
+
+    /// What goes into the second product. What is taken for it is given back: that product has a place of its own.
+    fn hidden(&self, run: &Run, frame: &mut Frame<'_>, x: &[f32], hidden: &mut [f32]) -> Result<()> {
+        let mut frame = frame.sub();
+        let width = self.up.out_width();
+        let other = frame.take::<f32>(hidden.len())?;
         {
             let mut frame = frame.sub();
             let input = Input::new(&run.exec, &mut frame, x, self.up.w.cols, self.quantized())?;
@@ -93,10 +101,9 @@ impl Ffn {
         }
         self.up.adapt(run, &mut frame, x, other)?;
         match &self.kind {
-            FfnKind::Gated(_) => activation::gated(&run.exec, self.act, hidden, other, width)?,
-            FfnKind::Plain => activation::activation(&run.exec, self.act, other, width, hidden)?,
+            FfnKind::Gated(_) => activation::gated(&run.exec, self.act, hidden, other, width),
+            FfnKind::Plain => activation::activation(&run.exec, self.act, other, width, hidden),
         }
-        self.down.forward(run, &mut frame, hidden, y)
     }
 }
 
