@@ -55,7 +55,7 @@ impl Limits {
     fn share(&self, entry: &Entry, per_second: f64) -> f64 {
         let unit = match entry.func {
             Func::MatmulQ8(_) => 0,
-            _ if entry.op.ends_with("_bf16") => 2,
+            _ if entry.op == "matmul_bf16" => 2,
             _ => 1,
         };
         let of = |limits: &[f64; 3]| limits[unit];

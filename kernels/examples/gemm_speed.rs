@@ -1,9 +1,9 @@
-//! Speed of the products of training, of f32 and of bf16, on one core, as shares of the arithmetic that the level has.
+//! Speed of the products of training, of f32 and of bf16, on one core, as shares of the arithmetic of f32 that the level has.
 //!
 //! `cargo run --release -p qorus-kernels --features train --example gemm_speed [PART OF A NAME]`
 
 use qorus_kernels::exercise::peak::{Unit, peak};
-use qorus_kernels::{Isa, Kernels, Mat, TileMut, gemm_bytes};
+use qorus_kernels::{Isa, Kernels, Mat, Products, TileMut, gemm_bytes};
 use std::time::Instant;
 
 /// The best of many runs: on a busy machine some of them are not interrupted.
@@ -35,11 +35,10 @@ fn main() {
         ("input", 64, 32, 64),
         ("weights", 64, 32, 64),
     ];
-    for kernels in [Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16].into_iter().filter_map(Kernels::new) {
-        // Products of bf16 where the CPU has them.
-        let bf16 = kernels.isa() == Isa::Avx512Bf16;
-        let limit = peak(kernels.isa(), if bf16 { Unit::Bf16 } else { Unit::F32 });
-        println!("{}: {:.0} Gflop/s on registers", kernels.isa().name(), limit * 1e-9);
+    let levels = [Isa::Avx2, Isa::Avx512].into_iter().filter_map(Kernels::new);
+    for (kernels, products) in levels.flat_map(|k| [(k.clone(), Products::F32), (k, Products::Bf16)]) {
+        let limit = peak(kernels.isa(), Unit::F32);
+        println!("{}, {}: {:.0} Gflop/s on registers", kernels.isa().name(), products.name(), limit * 1e-9);
         for (name, m, n, k) in shapes {
             let title = format!("{name:8} {m:6} x {n:5} x {k:5}");
             if !format!("{} {title}", kernels.isa().name()).contains(&filter) {
@@ -55,10 +54,9 @@ fn main() {
             };
             let best = seconds(|| {
                 let c = &mut TileMut::new(&mut c, m, n);
-                if bf16 {
-                    kernels.gemm_bf16(a, b, accumulate, c, &mut scratch);
-                } else {
-                    kernels.gemm(a, b, accumulate, c, &mut scratch);
+                match products {
+                    Products::F32 => kernels.gemm(a, b, accumulate, c, &mut scratch),
+                    Products::Bf16 => kernels.gemm_bf16(a, b, accumulate, c, &mut scratch),
                 }
             });
             let speed = (2 * m * n * k) as f64 / best;

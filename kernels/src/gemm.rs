@@ -41,19 +41,20 @@ pub const fn gemm_block(cols: usize) -> usize {
     if depth < DEEPEST { depth } else { DEEPEST }
 }
 
-/// Rows of a first operand that are packed at once, of so many words.
-pub(crate) const fn rows(words: usize) -> usize {
-    let rows = LINES / if words == 0 { 1 } else { words };
+/// Rows of a first operand that are packed at once, of so many elements.
+pub(crate) const fn rows(depth: usize) -> usize {
+    let rows = LINES / if depth == 0 { 1 } else { depth };
     if rows < ROWS { rows } else { ROWS }
 }
 
 /// Elements that so many columns and steps of the depth take when they are packed.
 pub const fn gemm_packed(products: Products, depth: usize, cols: usize) -> usize {
-    let words = match products {
+    // Of bf16 whole pairs.
+    let lines = match products {
         Products::F32 => depth,
-        Products::Bf16 => depth.div_ceil(2),
+        Products::Bf16 => depth.next_multiple_of(2),
     };
-    words * cols.next_multiple_of(GEMM_PANEL)
+    lines * cols.next_multiple_of(GEMM_PANEL)
 }
 
 /// Elements of scratch that a kernel has.

@@ -234,8 +234,6 @@ const LISTS: &[&[Entry]] = &[
     #[cfg(target_arch = "x86_64")]
     avx2::lanes::BF16_ENTRIES,
     #[cfg(all(target_arch = "x86_64", feature = "train"))]
-    avx2::lanes::BF16_TRAIN_ENTRIES,
-    #[cfg(all(target_arch = "x86_64", feature = "train"))]
     avx2::lanes::TRAIN_ENTRIES,
     #[cfg(target_arch = "x86_64")]
     avxvnni::matmul_q8::ENTRIES,

@@ -48,6 +48,47 @@ fn same(a: f32, b: f32) -> bool {
     a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan()
 }
 
+/// Products of matrices too, whose factors are looked at first: whether anything may be flushed at all. At exponents of 71 and 24, of factors
+/// and of sums to go on from, that changes; one number that is less is enough.
+#[cfg(feature = "train")]
+#[test]
+fn tiny_and_huge_factors_give_the_bits_of_scalar() {
+    use qorus_kernels::{Mat, gemm_bytes};
+    let scalar = Kernels::new(Isa::Scalar).expect("every CPU has it");
+    let (m, n, k) = (17, 37, 21);
+    let factors = [(117, 137), (50, 70), (70, 71), (71, 72), (63, 80), (0, 3), (0, 253), (185, 191)];
+    let sums = [(100, 110), (23, 24), (24, 25), (0, 2)];
+    for (seed, (low, high)) in factors.into_iter().enumerate() {
+        for (start, rare) in sums.into_iter().flat_map(|start| [(start, false), (start, true)]) {
+            let mut random = Random(seed as u64);
+            let mut numbers = |len: usize, (low, high): (u64, u64)| -> Vec<f32> {
+                let usual = |random: &mut Random| match random.number(low, high) {
+                    f32::MIN_POSITIVE if !rare => 0.0,
+                    x => x,
+                };
+                (0..len).map(|_| usual(&mut random)).collect()
+            };
+            let (a, b, c) = (numbers(m * k, (low, high)), numbers(k * n, (low, high)), numbers(m * n, start));
+            let product = |kernels: &Kernels, accumulate| {
+                let (mut c, mut scratch) = (c.clone(), vec![0; gemm_bytes()]);
+                let tile = &mut TileMut::new(&mut c, m, n);
+                kernels.gemm_bf16(Mat::new(&a, m, k, k), Mat::new(&b, n, k, k).t(), accumulate, tile, &mut scratch);
+                c
+            };
+            for (kernels, accumulate) in levels().iter().flat_map(|kernels| [(kernels, false), (kernels, true)]) {
+                let (expected, found) = (product(&scalar, accumulate), product(kernels, accumulate));
+                for (at, (expected, found)) in expected.iter().zip(&found).enumerate() {
+                    assert!(
+                        same(*expected, *found),
+                        "{}: {expected:e} and {found:e} at {at}, exponents {low} to {high}, sums {start:?}, {rare}",
+                        kernels.isa().name()
+                    );
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn tiny_and_huge_numbers_give_the_bits_of_scalar() {
     let scalar = Kernels::new(Isa::Scalar).expect("every CPU has it");

@@ -13,5 +13,4 @@ use crate::{Isa, Type};
 
 entries! { Avx2, Avx2, "avx2,fma,f16c", tile: 2, 3, 3, 4 }
 entries! { bf16: Avx2, Avx2, "avx2,fma,f16c", tile: 2, 2 }
-entries! { bf16 train: Avx2, Avx2, "avx2,fma,f16c", product: 6, 1 }
 entries! { train: Avx2, Avx2, "avx2,fma,f16c", product: 6, 1 }

@@ -12,4 +12,6 @@ pub(crate) mod rows;
 mod simd;
 
 pub use simd::Avx2;
+#[cfg(feature = "train")]
+pub(crate) use simd::to_bf16;
 pub(crate) use simd::transpose;

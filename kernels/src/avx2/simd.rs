@@ -138,6 +138,22 @@ impl Simd for Avx2 {
     fn mul_add(self, a: __m256, b: __m256, c: __m256) -> __m256 {
         cpu!(_mm256_fmadd_ps(a, b, c))
     }
+    /// By the definition itself where a result comes near what is flushed.
+    #[cfg(feature = "train")]
+    #[inline(always)]
+    fn mul_add_flushed(self, a: __m256, b: __m256, sum: __m256) -> __m256 {
+        cpu!(add_product(a, b, flush(sum)))
+    }
+    #[cfg(feature = "train")]
+    #[inline(always)]
+    fn round_bf16(self, x: __m256) -> __m256 {
+        cpu!(to_bf16(x))
+    }
+    #[cfg(feature = "train")]
+    #[inline(always)]
+    fn round_eight_bf16(self, x: __m256) -> __m256 {
+        cpu!(to_bf16(x))
+    }
     #[inline(always)]
     fn greater(self, a: __m256, b: __m256) -> __m256 {
         cpu!(_mm256_max_ps(a, b))
@@ -261,19 +277,6 @@ impl Pairs for Avx2 {
             _mm256_castsi256_ps(_mm256_permute4x64_epi64::<0b11_01_10_00>(packed))
         })
     }
-    #[cfg(feature = "train")]
-    #[inline(always)]
-    fn load_eight(self, x: &[f32; 8]) -> __m256 {
-        cpu!(_mm256_loadu_ps(x.as_ptr()))
-    }
-    #[cfg(feature = "train")]
-    #[inline(always)]
-    fn join_pairs(self, first: __m256, second: __m256) -> __m256 {
-        cpu!({
-            let [first, second] = [first, second].map(|x| round_bf16(flush(x)));
-            _mm256_castsi256_ps(_mm256_blend_epi16::<0b1010_1010>(_mm256_srli_epi32::<16>(first), second))
-        })
-    }
     /// By two multiplications and additions, and by the definition itself where a result comes near what is flushed.
     #[inline(always)]
     fn add_pairs(self, a: __m256, b: __m256, sum: __m256) -> __m256 {
@@ -293,6 +296,15 @@ fn flush(x: __m256) -> __m256 {
     let exponents = _mm256_and_si256(bits, _mm256_set1_epi32(0x7f80_0000));
     let none = _mm256_cmpeq_epi32(exponents, _mm256_setzero_si256());
     _mm256_castsi256_ps(_mm256_andnot_si256(_mm256_srli_epi32::<1>(none), bits))
+}
+
+/// As [`pairs::round`].
+#[cfg(feature = "train")]
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+pub(crate) fn to_bf16(x: __m256) -> __m256 {
+    let upper = _mm256_set1_epi32(0xffff_0000u32 as i32);
+    _mm256_castsi256_ps(_mm256_and_si256(round_bf16(flush(x)), upper))
 }
 
 /// As [`pairs::add_product`], of numbers that are not subnormal.

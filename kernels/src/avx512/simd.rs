@@ -1,6 +1,10 @@
 //! The arithmetic of AVX-512, behind a token that proves the CPU has it.
 
+#[cfg(feature = "train")]
+use crate::avx2::to_bf16;
 use crate::lanes::{Lanes, Pairs, Simd};
+#[cfg(feature = "train")]
+use crate::scalar::pairs;
 use core::arch::x86_64::*;
 
 /// Proof that the CPU has the features of [`crate::Isa::Avx512`], or also BF16.
@@ -143,6 +147,46 @@ impl<const BF16: bool> Simd for Token<BF16> {
     fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
         cpu!(_mm512_fmadd_ps(a, b, c))
     }
+    /// By the definition itself where a result comes near what is flushed.
+    #[cfg(feature = "train")]
+    #[inline(always)]
+    fn mul_add_flushed(self, a: __m512, b: __m512, sum: __m512) -> __m512 {
+        cpu!({
+            let sum = flush(sum);
+            let result = _mm512_fmadd_ps(a, b, sum);
+            // Not zero, but no greater than the least normal number.
+            let bits = _mm512_castps_si512(_mm512_abs_ps(result));
+            let below = _mm512_sub_epi32(bits, _mm512_set1_epi32(1));
+            if _mm512_cmplt_epu32_mask(below, _mm512_set1_epi32(f32::MIN_POSITIVE.to_bits() as i32)) == 0 {
+                return result;
+            }
+            let [a, b, mut sum] = [a, b, sum].map(|x| core::mem::transmute::<__m512, [f32; 16]>(x));
+            for i in 0..16 {
+                sum[i] = pairs::add_product(a[i], b[i], sum[i]);
+            }
+            core::mem::transmute::<[f32; 16], __m512>(sum)
+        })
+    }
+    #[cfg(feature = "train")]
+    #[inline(always)]
+    fn round_bf16(self, x: __m512) -> __m512 {
+        if BF16 {
+            return cpu!(nearest_bf16(x));
+        }
+        cpu!({
+            let bits = _mm512_castps_si512(flush(x));
+            let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+            let rounded = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd);
+            let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x);
+            let rounded = _mm512_mask_or_epi32(rounded, nan, bits, _mm512_set1_epi32(0x40_0000));
+            _mm512_castsi512_ps(_mm512_and_si512(rounded, _mm512_set1_epi32(0xffff_0000u32 as i32)))
+        })
+    }
+    #[cfg(feature = "train")]
+    #[inline(always)]
+    fn round_eight_bf16(self, x: __m256) -> __m256 {
+        if BF16 { cpu!(nearest_eight_bf16(x)) } else { cpu!(to_bf16(x)) }
+    }
     #[inline(always)]
     fn greater(self, a: __m512, b: __m512) -> __m512 {
         cpu!(_mm512_max_ps(a, b))
@@ -250,6 +294,36 @@ impl<const BF16: bool> Simd for Token<BF16> {
     }
 }
 
+/// Subnormals as zeros of their sign.
+#[cfg(feature = "train")]
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn flush(x: __m512) -> __m512 {
+    let bits = _mm512_castps_si512(x);
+    let none = _mm512_testn_epi32_mask(bits, _mm512_set1_epi32(0x7f80_0000));
+    _mm512_castsi512_ps(_mm512_mask_and_epi32(bits, none, bits, _mm512_set1_epi32(i32::MIN)))
+}
+
+/// [`pairs::round`] by the instruction that was made for it.
+#[cfg(feature = "train")]
+#[target_feature(enable = "avx512f,avx512bf16")]
+#[inline]
+fn nearest_bf16(x: __m512) -> __m512 {
+    // SAFETY: both are 32 bytes.
+    let halves = unsafe { core::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(x)) };
+    _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves)))
+}
+
+/// The same of eight elements.
+#[cfg(feature = "train")]
+#[target_feature(enable = "avx2,avx512vl,avx512bf16")]
+#[inline]
+fn nearest_eight_bf16(x: __m256) -> __m256 {
+    // SAFETY: both are 16 bytes.
+    let halves = unsafe { core::mem::transmute::<__m128bh, __m128i>(_mm256_cvtneps_pbh(x)) };
+    _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(halves)))
+}
+
 impl Pairs for Avx512Bf16 {
     #[inline(always)]
     fn load_pairs(self, x: &[u8; 64], _: usize) -> __m512 {
@@ -260,20 +334,6 @@ impl Pairs for Avx512Bf16 {
         cpu!({
             let (low, high) = (_mm512_loadu_ps(x.as_ptr()), _mm512_loadu_ps(x.as_ptr().add(16)));
             core::mem::transmute::<__m512bh, __m512>(_mm512_cvtne2ps_pbh(high, low))
-        })
-    }
-    #[cfg(feature = "train")]
-    #[inline(always)]
-    fn load_eight(self, x: &[f32; 8]) -> __m256 {
-        cpu!(_mm256_loadu_ps(x.as_ptr()))
-    }
-    #[cfg(feature = "train")]
-    #[inline(always)]
-    fn join_pairs(self, first: __m256, second: __m256) -> __m256 {
-        cpu!({
-            let both = core::mem::transmute::<__m256bh, __m256i>(_mm256_cvtne2ps_pbh(second, first));
-            let in_turn = _mm256_setr_epi16(0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15);
-            _mm256_castsi256_ps(_mm256_permutexvar_epi16(in_turn, both))
         })
     }
     #[inline(always)]

@@ -1,6 +1,7 @@
 //! The products of bf16 of [`crate::lanes`] by AVX-512 BF16.
 //!
-//! A product tile takes 24 of the 32 registers: eight weight rows and three activation rows, which are rounded on the way.
+//! A product tile takes 24 of the 32 registers: eight weight rows and three activation rows, which are rounded on the way. Of the products of
+//! training it is the rounding alone that has an instruction here.
 
 use crate::avx512::Avx512Bf16;
 #[cfg(feature = "train")]

@@ -1,11 +1,13 @@
 //! Products of two matrices.
 //!
 //! A tile of `ROWS` rows and `16 * GROUPS` columns stays in registers while panels of both operands, packed for it, are streamed once:
-//! each step broadcasts an element of every row, or of bf16 a pair of them. Blocks of the depth keep those panels in cache; the tile of
+//! each step broadcasts an element of every row. Blocks of the depth keep those panels in cache; the tile of
 //! the next one goes on from what the last one left in `c`, so that no block changes the order of a sum.
 
-use super::pack::{pack, pack_pairs};
-use super::{Pairs, Simd};
+use super::Simd;
+use super::factors::{Adds, Factors, Flushed, Fused};
+pub use super::factors::{Bare, Rounded};
+use super::pack::pack;
 use crate::gemm::{self, COLS, PANELS, Stage};
 use crate::{Mat, TileMut};
 use core::ops::Range;
@@ -15,52 +17,6 @@ const FEW: usize = 2;
 
 /// Elements of a row that is read where it lies, by which it is asked for ahead.
 const AHEAD: usize = 64;
-
-/// What the words of a panel are.
-pub trait Factors<S: Simd> {
-    /// Elements of a word, along the depth.
-    const STEP: usize;
-
-    /// As `pack`.
-    fn pack<const P: usize>(s: S, m: &Mat, rows: Range<usize>, depth: Range<usize>, panels: &mut [f32]);
-    /// The sums to which the products of words are added.
-    fn mul_add(s: S, a: S::V, b: S::V, sum: S::V) -> S::V;
-}
-
-/// Elements as they are.
-pub struct Singles;
-
-/// Two elements rounded to bf16.
-pub struct Halves;
-
-impl<S: Simd> Factors<S> for Singles {
-    const STEP: usize = 1;
-
-    #[inline(always)]
-    fn pack<const P: usize>(s: S, m: &Mat, rows: Range<usize>, depth: Range<usize>, panels: &mut [f32]) {
-        pack::<S, P>(s, m, rows, depth, panels);
-    }
-    #[inline(always)]
-    fn mul_add(s: S, a: S::V, b: S::V, sum: S::V) -> S::V {
-        s.mul_add(a, b, sum)
-    }
-}
-
-impl<S: Pairs> Factors<S> for Halves {
-    const STEP: usize = 2;
-
-    #[inline(always)]
-    fn pack<const P: usize>(s: S, m: &Mat, rows: Range<usize>, depth: Range<usize>, panels: &mut [f32]) {
-        let size = P * depth.len().div_ceil(2);
-        for (i, first) in rows.step_by(P).enumerate() {
-            pack_pairs::<S, P>(s, m, first, depth.clone(), &mut panels[i * size..]);
-        }
-    }
-    #[inline(always)]
-    fn mul_add(s: S, a: S::V, b: S::V, sum: S::V) -> S::V {
-        s.add_pairs(a, b, sum)
-    }
-}
 
 /// `c = a b`, or `c += a b`: all of it, or a stage.
 #[inline(always)]
@@ -84,16 +40,16 @@ pub fn gemm<S: Simd, F: Factors<S>, const ROWS: usize, const GROUPS: usize>(
         Stage::Multiply(panels, a_packed) => (None, panels, a_packed),
     };
     // Blocks of one size, as far as that goes; what is packed in a stage of its own is one block.
-    let deepest = F::STEP * gemm::gemm_block(cols.min(COLS));
+    let deepest = gemm::gemm_block(cols.min(COLS));
     let part = depth.div_ceil(depth.div_ceil(deepest).max(1)).next_multiple_of(8);
-    let block = gemm::rows(part.div_ceil(F::STEP)) / ROWS * ROWS;
+    let block = gemm::rows(part.next_multiple_of(F::TURN)) / ROWS * ROWS;
     let b = b.t();
     for col0 in (0..cols).step_by(COLS) {
         let col1 = cols.min(col0 + COLS);
         // A product over nothing is zero.
         for k0 in (0..depth.max(1)).step_by(part.max(1)) {
             let (k1, load) = (depth.min(k0 + part), accumulate || k0 > 0);
-            let steps = (k1 - k0).div_ceil(F::STEP);
+            let steps = (k1 - k0).next_multiple_of(F::TURN);
             let b_packed = match &mut own {
                 Some(own) => {
                     pack_columns::<S, F, GROUPS>(s, &b, col0..col1, k0..k1, own);
@@ -101,14 +57,21 @@ pub fn gemm<S: Simd, F: Factors<S>, const ROWS: usize, const GROUPS: usize>(
                 }
                 None => shared,
             };
+            if rows == 0 {
+                continue;
+            }
+            let b_least = F::least(&b_packed[..(col1 - col0).next_multiple_of(width) * steps]);
             let direct = |rows: usize| {
                 let panels = (col1 - col0).div_ceil(width);
-                if F::STEP == 1 && reads_direct::<ROWS>(a, panels, steps) { rows / ROWS } else { 0 }
+                if F::BARE && reads_direct::<ROWS>(a, panels, steps) { rows / ROWS } else { 0 }
             };
             for row0 in (0..rows).step_by(block) {
                 let row1 = rows.min(row0 + block);
                 let direct = direct(row1 - row0);
-                F::pack::<ROWS>(s, a, row0 + direct * ROWS..row1, k0..k1, a_packed);
+                let packed = row0 + direct * ROWS..row1;
+                pack::<S, F, ROWS>(s, a, packed.clone(), k0..k1, a_packed);
+                let a_words = &a_packed[..packed.len().div_ceil(ROWS) * ROWS * steps];
+                let normal = F::stay_normal(F::least(a_words), b_least);
                 for (j, col) in (col0..col1).step_by(width).enumerate() {
                     let b = &b_packed[j * width * steps..][..width * steps];
                     // The tile after the last of a panel of columns is the first of the next.
@@ -117,14 +80,14 @@ pub fn gemm<S: Simd, F: Factors<S>, const ROWS: usize, const GROUPS: usize>(
                         let (from, by, lines) = a.from(row, k0);
                         let at = [(row, col), after(row)];
                         if lines {
-                            place::<S, F, ROWS, GROUPS, true>(s, from, by, b, load, at, c);
+                            place::<S, F, ROWS, GROUPS, true>(s, from, by, b, load, normal, at, c);
                         } else {
-                            place::<S, F, ROWS, GROUPS, false>(s, from, by, b, load, at, c);
+                            place::<S, F, ROWS, GROUPS, false>(s, from, by, b, load, normal, at, c);
                         }
                     }
                     for (i, row) in (row0 + direct * ROWS..row1).step_by(ROWS).enumerate() {
                         let panel = &a_packed[i * ROWS * steps..][..ROWS * steps];
-                        place::<S, F, ROWS, GROUPS, true>(s, panel, ROWS, b, load, [(row, col), after(row)], c);
+                        place::<S, F, ROWS, GROUPS, true>(s, panel, ROWS, b, load, normal, [(row, col), after(row)], c);
                     }
                 }
             }
@@ -150,17 +113,39 @@ fn pack_columns<S: Simd, F: Factors<S>, const GROUPS: usize>(
     panels: &mut [f32],
 ) {
     match GROUPS {
-        1 => F::pack::<16>(s, b, cols, depth, panels),
-        2 => F::pack::<32>(s, b, cols, depth, panels),
+        1 => pack::<S, F, 16>(s, b, cols, depth, panels),
+        2 => pack::<S, F, 32>(s, b, cols, depth, panels),
         _ => unreachable!("tiles have one or two groups of columns"),
     }
 }
 
 /// The tile of the rows that `a` begins, whose lines lie `by` elements apart, and of a panel of columns, at a row and column of `c`, of
 /// which only a part may lie there; then comes the one at `next`. A line is what the rows have at one depth where `LINES` says so, else a row.
+/// `normal`: sums from 0 on stay zero or normal, if that matters.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)] // those of the tile
 fn place<S: Simd, F: Factors<S>, const ROWS: usize, const GROUPS: usize, const LINES: bool>(
+    s: S,
+    a: &[f32],
+    by: usize,
+    b: &[f32],
+    load: bool,
+    normal: bool,
+    at: [(usize, usize); 2],
+    c: &mut TileMut,
+) {
+    let (row, col) = at[0];
+    let end = (c.rows().min(row + ROWS), c.cols().min(col + 16 * GROUPS));
+    if normal && (!load || (row..end.0).all(|i| F::go_on_normal(&c.row_mut(i)[col..end.1]))) {
+        placed::<S, Fused, ROWS, GROUPS, LINES>(s, a, by, b, load, at, c);
+    } else {
+        placed::<S, Flushed, ROWS, GROUPS, LINES>(s, a, by, b, load, at, c);
+    }
+}
+
+/// The same with products added in one way.
+#[inline(always)]
+fn placed<S: Simd, A: Adds<S>, const ROWS: usize, const GROUPS: usize, const LINES: bool>(
     s: S,
     a: &[f32],
     by: usize,
@@ -178,7 +163,7 @@ fn place<S: Simd, F: Factors<S>, const ROWS: usize, const GROUPS: usize, const L
         let next = c.wrapping_add(next.0 * stride + next.1).wrapping_sub(row * stride + col);
         // SAFETY: `a` was looked at above, `b` has that many steps, and `c` has the place.
         unsafe {
-            tile::<S, F, ROWS, GROUPS, GROUPS, LINES>(s, a.as_ptr(), by, b.as_ptr(), steps, c, stride, next, load)
+            tile::<S, A, ROWS, GROUPS, GROUPS, LINES>(s, a.as_ptr(), by, b.as_ptr(), steps, c, stride, next, load)
         };
         return;
     }
@@ -186,7 +171,7 @@ fn place<S: Simd, F: Factors<S>, const ROWS: usize, const GROUPS: usize, const L
         let (c, stride) = c.place_mut(row..row + ROWS, col..col + 16);
         let next = c.wrapping_add(ROWS * stride);
         // SAFETY: as above, of the first sixteen columns of the panel.
-        unsafe { tile::<S, F, ROWS, 1, GROUPS, LINES>(s, a.as_ptr(), by, b.as_ptr(), steps, c, stride, next, load) };
+        unsafe { tile::<S, A, ROWS, 1, GROUPS, LINES>(s, a.as_ptr(), by, b.as_ptr(), steps, c, stride, next, load) };
         return;
     }
     let mut whole = [[[0.0; 16]; GROUPS]; ROWS];
@@ -201,8 +186,8 @@ fn place<S: Simd, F: Factors<S>, const ROWS: usize, const GROUPS: usize, const L
     // SAFETY: as above, and a whole tile lies on the stack.
     unsafe {
         match cols {
-            ..=16 => tile::<S, F, ROWS, 1, GROUPS, LINES>(s, a, by, b, steps, to, stride, to, load),
-            _ => tile::<S, F, ROWS, GROUPS, GROUPS, LINES>(s, a, by, b, steps, to, stride, to, load),
+            ..=16 => tile::<S, A, ROWS, 1, GROUPS, LINES>(s, a, by, b, steps, to, stride, to, load),
+            _ => tile::<S, A, ROWS, GROUPS, GROUPS, LINES>(s, a, by, b, steps, to, stride, to, load),
         }
     }
     for (i, edge) in whole.chunks_exact(16 * GROUPS).take(rows).enumerate() {
@@ -219,14 +204,7 @@ fn place<S: Simd, F: Factors<S>, const ROWS: usize, const GROUPS: usize, const L
 /// apart.
 #[inline(never)]
 #[allow(clippy::too_many_arguments)] // see above
-unsafe fn tile<
-    S: Simd,
-    F: Factors<S>,
-    const ROWS: usize,
-    const GROUPS: usize,
-    const PANEL: usize,
-    const LINES: bool,
->(
+unsafe fn tile<S: Simd, A: Adds<S>, const ROWS: usize, const GROUPS: usize, const PANEL: usize, const LINES: bool>(
     s: S,
     a: *const f32,
     by: usize,
@@ -280,7 +258,7 @@ unsafe fn tile<
                     let a = s.splat(unsafe { *a.add(at) });
                     for g in 0..GROUPS {
                         for part in 0..S::PARTS {
-                            sums[i][g][part] = F::mul_add(s, a, columns[g][part], sums[i][g][part]);
+                            sums[i][g][part] = A::mul_add(s, a, columns[g][part], sums[i][g][part]);
                         }
                     }
                 }

@@ -18,6 +18,8 @@ pub mod attend;
 pub mod clip;
 pub mod dequantize;
 #[cfg(feature = "train")]
+mod factors;
+#[cfg(feature = "train")]
 pub mod gemm;
 #[cfg(feature = "train")]
 pub mod loss;
@@ -87,6 +89,15 @@ pub trait Simd: Copy {
     fn sqrt(self, a: Self::V) -> Self::V;
     /// `a * b + c`, rounded once.
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// As [`crate::scalar::pairs::add_product`] with factors that are not subnormal.
+    #[cfg(feature = "train")]
+    fn mul_add_flushed(self, a: Self::V, b: Self::V, sum: Self::V) -> Self::V;
+    /// As [`crate::scalar::pairs::round`].
+    #[cfg(feature = "train")]
+    fn round_bf16(self, x: Self::V) -> Self::V;
+    /// The same of eight elements.
+    #[cfg(feature = "train")]
+    fn round_eight_bf16(self, x: __m256) -> __m256;
     /// `a` where it is greater, else `b`.
     fn greater(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a` where it is less, else `b`.
@@ -137,12 +148,6 @@ pub trait Pairs: Simd {
     fn load_pairs(self, x: &[u8; 64], part: usize) -> Self::V;
     /// A part of the sixteen pairs to which neighbours are rounded.
     fn round_pairs(self, x: &[f32; 32], part: usize) -> Self::V;
-    /// Eight elements.
-    #[cfg(feature = "train")]
-    fn load_eight(self, x: &[f32; 8]) -> __m256;
-    /// The eight pairs to which two rows of elements are rounded.
-    #[cfg(feature = "train")]
-    fn join_pairs(self, first: __m256, second: __m256) -> __m256;
     /// The sums to which the products of pairs are added.
     fn add_pairs(self, a: Self::V, b: Self::V, sum: Self::V) -> Self::V;
 }

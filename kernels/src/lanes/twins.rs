@@ -105,17 +105,19 @@ macro_rules! entries {
             dot F32 Dot vector::dot;
         }
     };
+    // Of what training alone needs, what has its own instructions.
     (bf16 train: $token:ident, $isa:ident, $features:literal, product: $rows:literal, $groups:literal) => {
         #[cfg(feature = "train")]
         entries! { BF16_TRAIN_ENTRIES, ($token, $features), $isa,
-            gemm_bf16 F32 Gemm gemm::gemm::<_, gemm::Halves, $rows, $groups>;
+            gemm_bf16 F32 Gemm gemm::gemm::<_, gemm::Rounded, $rows, $groups>;
         }
     };
     // What training alone needs; `product`: rows and sixteens of columns of the tile of `gemm.rs`.
     (train: $token:ident, $isa:ident, $features:literal, product: $rows:literal, $groups:literal) => {
         #[cfg(feature = "train")]
         entries! { TRAIN_ENTRIES, ($token, $features), $isa,
-            gemm F32 Gemm gemm::gemm::<_, gemm::Singles, $rows, $groups>;
+            gemm F32 Gemm gemm::gemm::<_, gemm::Bare, $rows, $groups>;
+            gemm_bf16 F32 Gemm gemm::gemm::<_, gemm::Rounded, $rows, $groups>;
             mse F32 Dot loss::mse;
             mse_grad F32 MseGrad loss::mse_grad;
             cross_entropy F32 CrossEntropy loss::cross_entropy;

@@ -18,12 +18,6 @@ pub fn round(x: f32) -> f32 {
     bf16::from_f32(flush(x)).to_f32()
 }
 
-/// A word of two elements rounded to bf16, the first in the low half.
-#[cfg(feature = "train")]
-pub(crate) fn pair(first: f32, second: f32) -> f32 {
-    f32::from_bits(round(first).to_bits() >> 16 | round(second).to_bits())
-}
-
 /// `sum + a * b` for elements of pairs.
 #[inline]
 pub(crate) fn add_product(a: f32, b: f32, sum: f32) -> f32 {
