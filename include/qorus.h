@@ -2159,7 +2159,7 @@ typedef struct {
      */
     uint32_t max_len;
     /**
-     * Rows whose results are computed together; 0: as many as take 32 MB.
+     * Rows whose results are computed together; 0: as many as take 32 MB, and 128 at least of a head that is not stored as F32.
      */
     uint32_t slice;
     /**

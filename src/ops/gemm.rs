@@ -10,7 +10,7 @@ use qorus_kernels::{GEMM_PANEL, Mat, Products, TileMut, gemm_block, gemm_cols, g
 use std::ops::Range;
 
 /// Rows and columns at which parts begin: whole tiles of most kernels.
-const UNITS: (usize, usize) = (14, GEMM_PANEL);
+pub(super) const UNITS: (usize, usize) = (14, GEMM_PANEL);
 
 /// Multiplications below which a product is not worth a fork.
 const WORTH: usize = 64 * 1024;

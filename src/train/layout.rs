@@ -17,10 +17,14 @@ use crate::layers::trained::{Param, Trained};
 use crate::memory::{Need, Plan};
 use crate::models::Graph;
 use crate::threads;
+use qorus_kernels::Type;
 
 /// Bytes of logits that a slice has unless the parameters say otherwise: few enough to stay near the cores, rows enough that
 /// the head's gradient is seldom read and written.
 const SLICE_BYTES: usize = 32 << 20;
+
+/// Rows that a slice has at least where the head is unpacked for each: fewer, and unpacking takes longer than multiplying.
+const UNPACKED_ROWS: usize = 128;
 
 /// The sizes of a pass, and of the memory it takes.
 pub(super) struct Layout {
@@ -60,7 +64,11 @@ impl Layout {
         let batches = batches.saturating_add(Compared::bytes(&params.objective, rows));
         let end = graph.embedding_end();
         let (width, out) = (graph.width_at(end), graph.out_width());
-        let near = (SLICE_BYTES / 4 / out.max(1)).clamp(32, 1024);
+        let mut least = 32;
+        for layer in &graph.layers[end..] {
+            layer.products(&mut |w, _| least = if w.ty == Type::F32 { least } else { UNPACKED_ROWS });
+        }
+        let near = (SLICE_BYTES / 4 / out.max(1)).clamp(least, 1024);
         let slice = if slice == 0 { near } else { slice }.min(rows);
         let slice = if counts == 0 { slice } else { slice.min(counts) };
         let sizes = |rows| PassSizes { rows, longest, keep, eight, trained };

@@ -83,7 +83,7 @@ pub struct TrainerParams {
     pub longest: usize,
     /// Passes of a step, whose rows a run holds at once.
     pub passes: usize,
-    /// Rows whose logits are there at once; 0: as many as take 32 MB.
+    /// Rows whose logits are there at once; 0: as many as take 32 MB, and 128 at least of a head that is not stored as F32.
     pub slice: usize,
     /// Rows of a pass that have a target at most, as far as is known: no more logits are there at once. 0: all may.
     pub counts: usize,

@@ -31,7 +31,7 @@ pub struct q_trainer_params {
     pub max_rows: u32,
     /// The most rows of a sequence; 0: `max_rows`.
     pub max_len: u32,
-    /// Rows whose results are computed together; 0: as many as take 32 MB.
+    /// Rows whose results are computed together; 0: as many as take 32 MB, and 128 at least of a head that is not stored as F32.
     pub slice: u32,
     /// What is kept of a forward pass for the way back. 0: everything, in f32. 1: the inputs of residual branches, and the rest is
     /// computed again: less memory, more time, the same bits. 2: what lies inside layers rounded to bf16.
