@@ -137,9 +137,13 @@ impl<'a> Portfolio<'a> {
         }
         for _ in 0..rounds {
             let (mut stale, mut reads) = (0, 0);
-            // Where reads are short, as many as bring something; where only length helps, one of each.
-            let many = if self.contract.is_some() { MEMBERS } else { usize::MAX };
-            while stale < plan.reads && (reads == 0 || plan.reads > 1) || many < usize::MAX && reads < many {
+            loop {
+                // Where reads are short, as many as bring something; where only length helps, one of each; and all parents of children.
+                let brings = if plan.reads > 1 { stale < plan.reads } else { reads < plan.reads };
+                let parents = self.contract.is_some() && (reads as usize) < MEMBERS;
+                if !brings && !parents {
+                    break;
+                }
                 reads += 1;
                 if !std::mem::take(&mut fresh) {
                     self.state.shuffle(ground, random);
