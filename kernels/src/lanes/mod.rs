@@ -89,7 +89,7 @@ pub trait Simd: Copy {
     fn sqrt(self, a: Self::V) -> Self::V;
     /// `a * b + c`, rounded once.
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
-    /// As [`crate::scalar::pairs::add_product`] with factors that are not subnormal.
+    /// As `add_product` of [`crate::scalar::pairs`], with factors that are not subnormal.
     #[cfg(feature = "train")]
     fn mul_add_flushed(self, a: Self::V, b: Self::V, sum: Self::V) -> Self::V;
     /// As [`crate::scalar::pairs::round`].
