@@ -89,6 +89,33 @@ fn tiny_and_huge_factors_give_the_bits_of_scalar() {
     }
 }
 
+/// Two products, or a sum to go on from and one, that leave their last digit: 2^-126 stays, 2^-127 is flushed.
+#[cfg(feature = "train")]
+#[test]
+fn the_last_digit_of_a_product_of_matrices_stays_or_is_flushed() {
+    use qorus_kernels::{Mat, gemm_bytes};
+    let power = |e: i32| f32::from_bits(((e + 127) as u32) << 23);
+    let (odd, even) = (1.0 + power(-7), 1.0 + power(-6));
+    for kernels in levels() {
+        let product = |a: [f32; 2], b: [f32; 2], first: f32| {
+            let (mut c, mut scratch) = ([first], vec![0; gemm_bytes()]);
+            let (a, b) = (Mat::new(&a, 1, 2, 2), Mat::new(&b, 2, 1, 1));
+            kernels.gemm_bf16(a, b, true, &mut TileMut::new(&mut c, 1, 1), &mut scratch);
+            c[0]
+        };
+        for (e, left) in [(-111, power(-125)), (-112, power(-126)), (-113, 0.0), (-114, 0.0)] {
+            // odd * odd is even + 2^-14.
+            let (a, b) = ([odd * power(-56), -even * power(-56)], [odd * power(e + 56), power(e + 56)]);
+            assert_eq!(product(a, b, 0.0), left, "{}: products of 2^{e}", kernels.isa().name());
+        }
+        for (e, left) in [(-102, power(-125)), (-103, power(-126)), (-104, 0.0), (-105, 0.0)] {
+            let first = (1.0 + power(-23)) * power(e);
+            let found = product([-power(-51), 0.0], [power(e + 51), 0.0], first);
+            assert_eq!(found, left, "{}: a sum of 2^{e}", kernels.isa().name());
+        }
+    }
+}
+
 #[test]
 fn tiny_and_huge_numbers_give_the_bits_of_scalar() {
     let scalar = Kernels::new(Isa::Scalar).expect("every CPU has it");
