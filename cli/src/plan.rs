@@ -101,9 +101,12 @@ pub fn describe(f: &Fitted) -> String {
     };
     let logits = match f.params.slice {
         0 if f.params.counts > 0 => {
-            format!("logits of the {} rows with a target at most, or as many as take 32 MB", f.params.counts)
+            format!(
+                "logits of the {} rows with a target at most, or as many as take 32 MB (128 at least, of a head not stored as F32)",
+                f.params.counts
+            )
         }
-        0 => "as many rows of logits at once as take 32 MB".to_owned(),
+        0 => "as many rows of logits at once as take 32 MB (128 at least, of a head not stored as F32)".to_owned(),
         n => format!("{n} rows of logits at once"),
     };
     let many = |n: usize, one: &str, more: &str| format!("{n} {}", if n == 1 { one } else { more });
