@@ -320,6 +320,7 @@ fn attention() {
         (2, 2, 16, 0, 0, 2.0, false, &[13]),
         (6, 3, 4, 4, 20, 1.5, true, &[90, 3]),
         (2, 1, 8, 8, 0, 0.0, false, &[130]),
+        (2, 1, 40, 8, 37, 0.0, false, &[150]),
     ] {
         for style in [RopeStyle::Norm, RopeStyle::Neox] {
             let width = 12;

@@ -299,7 +299,7 @@ fn golden_attention_of_heads() {
             let shape = RowsShape { n_kv, head_dim: dims[3], lens: &lens };
             let new = |x: &[f32]| vec![f32::NAN; x.len()];
             let (mut out, mut dq, mut dk, mut dv) = (new(&q), new(&q), new(&k), new(&v));
-            with_exec(isa, attend_rows::scratch(&p, dims[1]), |exec| {
+            with_exec(isa, attend_rows::scratch(&p, dims[3], dims[1]), |exec| {
                 attend_rows::attend_rows(exec, &p, shape, (&q, &k, &v), &mut out).unwrap();
                 let into = (&mut dq[..], &mut dk[..], &mut dv[..]);
                 attend_rows::attend_rows_backward(exec, &p, shape, (&q, &k, &v), &d_out, into).unwrap();
@@ -348,8 +348,8 @@ fn golden_kernels() {
         let case = Case(&file, "softmax");
         let (mut y, mut d, width) = (case.input("x"), case.input("dy"), case.shape("x")[1]);
         for (y, d) in y.chunks_mut(width).zip(d.chunks_mut(width)) {
-            k.softmax(y);
-            k.softmax_backward(d, y);
+            k.softmax(y, 1.0);
+            k.softmax_backward(d, 1.0, y);
         }
         case.near("y", &y);
         case.near("grad_x", &d);
@@ -361,8 +361,8 @@ fn golden_kernels() {
             d[seen..].fill(0.0);
             let (y, d) = (&mut y[..seen], &mut d[..seen]);
             k.scale(y, 0.25);
-            k.softmax(y);
-            k.softmax_backward(d, y);
+            k.softmax(y, 1.0);
+            k.softmax_backward(d, 1.0, y);
             k.scale(d, 0.25);
         }
         case.near("y", &y);

@@ -116,9 +116,9 @@ impl Kernels {
         call!(self.layernorm[Type::F32](x, w, b, eps, y))
     }
 
-    /// `x = exp(x - max(x)) / sum`.
-    pub fn softmax(&self, x: &mut [f32]) {
-        call!(self.softmax[Type::F32](x))
+    /// `x = exp(scale x - max(scale x)) / sum`; of a positive `scale`.
+    pub fn softmax(&self, x: &mut [f32], scale: f32) {
+        call!(self.softmax[Type::F32](x, scale))
     }
 
     /// `x = x / (1 + exp(-x))`.

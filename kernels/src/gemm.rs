@@ -24,8 +24,8 @@ pub enum Stage<'a> {
     Whole(&'a mut [f32]),
     /// Only packs the second operand.
     Pack(&'a mut [f32]),
-    /// The rest: with what was packed, and scratch for the first.
-    Multiply(&'a [f32], &'a mut [f32]),
+    /// The rest: with what was packed, from this line of its panels on, and scratch for the first operand.
+    Multiply(&'a [f32], usize, &'a mut [f32]),
 }
 
 /// The most columns of a second operand that is packed apart, at the place that [`gemm_parts`] says.

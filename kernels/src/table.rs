@@ -313,7 +313,7 @@ kernels! {
     quantize: Quantize,
     rmsnorm: RmsNorm,
     layernorm: LayerNorm,
-    softmax: Unary,
+    softmax: Scaled,
     silu: Unary,
     gelu: Unary,
     gelu_erf: Unary,
@@ -357,7 +357,7 @@ kernels! {
     #[cfg(feature = "train")]
     layernorm_backward: LayerNormBackward,
     #[cfg(feature = "train")]
-    softmax_backward: Binary,
+    softmax_backward: Axpy,
     #[cfg(feature = "train")]
     silu_backward: Binary,
     #[cfg(feature = "train")]

@@ -121,18 +121,18 @@ fn softmax_rows() {
     for n in LENGTHS {
         let (x, dy) = (random(5, n, 4.0), random(6, n, 1.0));
         let mut y = x.clone();
-        softmax::softmax(&mut y);
+        softmax::softmax(&mut y, 0.7);
         let mut dx = dy.clone();
-        softmax::softmax_backward(&mut dx, &y);
+        softmax::softmax_backward(&mut dx, 0.7, &y);
         let expected = differences(&x, |x| {
             let mut y = x.to_vec();
-            softmax::softmax(&mut y);
+            softmax::softmax(&mut y, 0.7);
             dot(&y, &dy)
         });
         close("softmax", &dx, &expected, STEP);
         for k in levels() {
             let mut d = narrow(&dy);
-            k.softmax_backward(&mut d, &narrow(&y));
+            k.softmax_backward(&mut d, 0.7, &narrow(&y));
             close("softmax in f32", &wide(&d), &dx, SINGLE);
         }
     }

@@ -154,7 +154,9 @@ impl Attention {
 
     /// Bytes of scratch each thread needs in training, when the longest sequence has `longest` rows.
     pub fn train_scratch(&self, longest: usize) -> usize {
-        attend_rows::scratch(&self.params, longest).max(self.q.train_scratch()).max(self.o.train_scratch())
+        attend_rows::scratch(&self.params, self.head_dim, longest)
+            .max(self.q.train_scratch())
+            .max(self.o.train_scratch())
     }
 
     fn rows_shape<'a>(&self, pass: &Pass<'a>) -> RowsShape<'a> {

@@ -120,7 +120,7 @@ impl Moe {
         let result = frame.take::<f32>(rows * width)?;
         self.router.forward(run, &mut frame, x, scores)?;
         for (row, scores) in scores.chunks_exact_mut(self.count).enumerate() {
-            k.softmax(scores);
+            k.softmax(scores, 1.0);
             let part = row * self.used..(row + 1) * self.used;
             self.choose(scores, &mut chosen[part.clone()], &mut weights[part])?;
         }
@@ -317,7 +317,7 @@ impl Moe {
         let r = self.routed(cache, rows, width);
         self.router.forward_train(pass, frame, x, r.scores)?;
         for (row, scores) in r.scores.chunks_exact_mut(self.count).enumerate() {
-            k.softmax(scores);
+            k.softmax(scores, 1.0);
             let part = row * self.used..(row + 1) * self.used;
             self.choose(scores, &mut r.chosen[part.clone()], &mut r.weights[part])?;
         }
@@ -410,7 +410,7 @@ impl Moe {
             let part = i * self.used..(i + 1) * self.used;
             let scores = &r.scores[i * self.count..(i + 1) * self.count];
             self.choose_backward(scores, &r.chosen[part.clone()], &r.weights[part], d);
-            k.softmax_backward(d, scores);
+            k.softmax_backward(d, 1.0, scores);
         }
         self.router.backward_params(pass, &mut frame, x, d_scores, grads)?;
         self.router.backward_input(pass, &mut frame, d_scores, true, own_dx)?;

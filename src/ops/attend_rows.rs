@@ -2,16 +2,23 @@
 //!
 //! Queries `[rows][heads][head_dim]` meet the keys and values `[rows][kv heads][head_dim]` of their own sequence. A strip of `TILE`
 //! queries of one head sees all its keys at once; the strip is all that is ever stored of the scores, and the backward pass
-//! computes it again, to the same bits. A thread takes a sequence's head of keys as a whole, in a fixed order inside.
+//! computes it again, to the same bits. A thread takes a sequence's head of keys as a whole, in a fixed order inside; keys and values are
+//! packed once for all its strips, and `STEP` queries at a time are multiplied with what the last of them sees.
 
 use super::Exec;
 use super::attend::AttendParams;
 use crate::error::{Result, fail};
-use qorus_kernels::{Kernels, Mat, TileMut, gemm_bytes};
+use qorus_kernels::{GEMM_PANEL, Kernels, Mat, Products, TileMut, gemm_bytes, gemm_packed, gemm_parts};
 use std::ops::Range;
 
 /// Queries of a strip: whole tiles of most products.
 const TILE: usize = 70;
+
+/// Queries that are multiplied together with their keys: some tiles, of which few meet what they do not see.
+const STEP: usize = 28;
+
+/// Elements of a line of the cache: where rows of strips begin.
+const LINE: usize = 16;
 
 /// Heads of keys and values, and the sequences that lie one after another in the rows.
 #[derive(Clone, Copy)]
@@ -24,20 +31,25 @@ pub struct RowsShape<'a> {
     pub lens: &'a [u32],
 }
 
-/// Keys that a strip sees at most.
-fn span(p: &AttendParams, longest: usize) -> usize {
-    if p.window == 0 { longest } else { longest.min(p.window.saturating_add(TILE)) }
+/// Elements of a strip when the longest sequence has `longest` rows: as many keys as it sees at most, from the beginning of a panel on.
+fn strip(p: &AttendParams, longest: usize) -> usize {
+    let seen = if p.window == 0 { longest } else { longest.min(p.window.saturating_add(TILE + GEMM_PANEL)) };
+    seen.saturating_add(LINE - 1).saturating_mul(TILE)
 }
 
-/// Bytes of scratch each thread needs when the longest sequence has `longest` rows.
-pub fn scratch(p: &AttendParams, longest: usize) -> usize {
-    let strip = span(p, longest).saturating_mul(TILE * size_of::<f32>());
-    strip.saturating_mul(strips(p)).saturating_add(gemm_bytes())
+/// Elements of the packed keys or values of a sequence, and of the same with their elements as the depth.
+fn panels(head_dim: usize, longest: usize) -> [usize; 2] {
+    let padded = |n: usize| n.saturating_add(GEMM_PANEL - 1);
+    [longest.saturating_mul(padded(head_dim)), padded(longest).saturating_mul(head_dim)]
 }
 
-/// Strips of one thread: scores, their gradients and, where they are capped, what they were before.
-fn strips(p: &AttendParams) -> usize {
-    if p.softcap > 0.0 { 3 } else { 2 }
+/// Bytes of scratch each thread needs when the longest sequence has `longest` rows and heads `head_dim` elements: strips of scores, their
+/// gradients and, where they are capped, what they were before; keys or values in both ways, and keys again; products.
+pub fn scratch(p: &AttendParams, head_dim: usize, longest: usize) -> usize {
+    let (strip, [deep, wide]) = (strip(p, longest), panels(head_dim, longest));
+    let strips = strip.saturating_mul(if p.softcap > 0.0 { 3 } else { 2 });
+    let floats = strips.saturating_add(deep).saturating_add(wide.saturating_mul(2)).saturating_add(6 * LINE);
+    floats.saturating_mul(size_of::<f32>()).saturating_add(gemm_bytes())
 }
 
 /// One head of keys with the queries of one sequence.
@@ -54,12 +66,44 @@ struct Job<'a> {
     v: &'a [f32],
 }
 
+/// Some queries of one head, and the keys that they see.
+#[derive(Clone)]
+struct Strip {
+    head: usize,
+    rows: Range<usize>,
+    keys: Range<usize>,
+}
+
+impl Strip {
+    /// Elements from a row of scores to the next.
+    fn stride(&self) -> usize {
+        self.keys.len().next_multiple_of(LINE)
+    }
+
+    /// The scores, or so many of their columns.
+    fn mat<'x>(&self, scores: &'x [f32], cols: usize) -> Mat<'x> {
+        Mat::new(scores, self.rows.len(), cols, self.stride())
+    }
+
+    /// Calls `f` with some rows at a time, counted in those of the strip, and the number of keys that the last of them sees.
+    fn steps(&self, mut f: impl FnMut(Range<usize>, usize)) {
+        for from in (0..self.rows.len()).step_by(STEP) {
+            let to = self.rows.len().min(from + STEP);
+            f(from..to, self.rows.start + to - self.keys.start);
+        }
+    }
+}
+
 /// A thread's scratch.
 struct Space<'a> {
     scores: &'a mut [f32],
     grads: &'a mut [f32],
     /// Scores before they are capped; nothing where they are not.
     raw: &'a mut [f32],
+    /// Of an item: transposed keys, transposed values; keys, or on the way forward values.
+    keys_turned: &'a mut [f32],
+    values_turned: &'a mut [f32],
+    rows: &'a mut [f32],
     gemm: &'a mut [u8],
 }
 
@@ -90,14 +134,15 @@ impl Job<'_> {
         Item { rows: first..first + self.shape.lens[seq] as usize, head }
     }
 
-    /// The strips of an item, head by head: calls `f` with the head, its queries' rows and the rows of the keys they see.
-    fn strips(&self, item: &Item, mut f: impl FnMut(usize, Range<usize>, Range<usize>)) {
+    /// The strips of an item, head by head. Their keys begin with a panel of the packed ones.
+    fn strips(&self, item: &Item, mut f: impl FnMut(Strip)) {
         let group = self.p.n_head / self.shape.n_kv;
         for head in item.head * group..(item.head + 1) * group {
             for from in item.rows.clone().step_by(TILE) {
                 let rows = from..item.rows.end.min(from + TILE);
-                let keys = self.seen(item, from).start..rows.end;
-                f(head, rows, keys);
+                let unseen = self.seen(item, from).start - item.rows.start;
+                let keys = item.rows.start + unseen / GEMM_PANEL * GEMM_PANEL..rows.end;
+                f(Strip { head, rows, keys });
             }
         }
     }
@@ -125,57 +170,123 @@ impl Job<'_> {
         head * self.shape.head_dim..(head + 1) * self.shape.head_dim
     }
 
-    /// Probabilities `[rows][keys]` of a strip into `space.scores`, zeros where a row does not see.
-    fn probabilities(
-        &self,
-        k: &Kernels,
-        item: &Item,
-        head: usize,
-        rows: &Range<usize>,
-        keys: &Range<usize>,
-        space: &mut Space,
-    ) {
-        let (q, at) = (self.queries(self.q, head, rows), self.keys(self.k, item.head, keys));
-        let scores = &mut space.scores[..rows.len() * keys.len()];
-        k.gemm(q, at.t(), false, &mut TileMut::new(scores, rows.len(), keys.len()), space.gemm);
-        for (i, (row, scores)) in rows.clone().zip(scores.chunks_exact_mut(keys.len())).enumerate() {
-            let seen = self.seen_of(item, row, keys);
-            let whole = self.whole(&seen, keys);
-            scores[..seen.start].fill(0.0);
-            scores[whole.end..].fill(0.0);
-            k.scale(&mut scores[whole.clone()], self.p.scale);
-            if self.p.softcap > 0.0 {
-                let scores = &mut scores[seen.clone()];
-                space.raw[i * keys.len()..][seen.clone()].copy_from_slice(scores);
-                k.softcap(scores, self.p.softcap);
-            }
-            scores[seen.end..whole.end].fill(f32::NEG_INFINITY);
-            k.softmax(&mut scores[whole]);
+    /// Packs an item's keys, and its values if asked for, for products with their transposes.
+    fn turn(&self, k: &Kernels, item: &Item, values: bool, space: &mut Space) {
+        k.gemm_pack(Products::F32, self.keys(self.k, item.head, &item.rows).t(), space.keys_turned);
+        if values {
+            k.gemm_pack(Products::F32, self.keys(self.v, item.head, &item.rows).t(), space.values_turned);
         }
     }
 
-    /// The keys that a row sees in whole sixteens, as far as there are keys: with what gives a probability of 0 behind them the bits are the
-    /// same, and kernels need not look at a rest.
-    fn whole(&self, seen: &Range<usize>, keys: &Range<usize>) -> Range<usize> {
-        seen.start..(seen.start + seen.len().next_multiple_of(16)).min(keys.len())
+    /// `to = left right^T` of a strip, where `right` are keys or values of the item and `panels` what they were packed to; as far as the rows see.
+    fn meet(
+        &self,
+        k: &Kernels,
+        (item, strip): (&Item, &Strip),
+        left: Mat,
+        (right, panels): (&[f32], &[f32]),
+        (to, gemm): (&mut [f32], &mut [u8]),
+    ) {
+        let (n, stride) = (strip.rows.len(), strip.stride());
+        let right = self.keys(right, item.head, &strip.keys).t();
+        let depth = self.shape.head_dim;
+        let panels = &panels[gemm_packed(Products::F32, depth, strip.keys.start - item.rows.start)..];
+        let to = TileMut::new(&mut to[..n * stride], n, stride);
+        strip.steps(|rows, seen| {
+            // SAFETY: the rows of steps are disjoint.
+            let mut to = unsafe { to.part_shared(rows.clone(), 0..seen) };
+            let (left, right) = (left.part(rows, 0..depth), right.part(0..depth, 0..seen));
+            k.gemm_packed(Products::F32, (left, right, panels, 0), false, &mut to, packed_scratch(gemm));
+        });
     }
 
-    /// The keys that a row sees, counted in those of its strip.
-    fn seen_of(&self, item: &Item, row: usize, keys: &Range<usize>) -> Range<usize> {
+    /// `to = scores right` of a strip, where `right` are keys or values of the item, packed to `panels`; as far as the rows see.
+    fn gather(
+        &self,
+        k: &Kernels,
+        (item, strip): (&Item, &Strip),
+        scores: &[f32],
+        (right, panels): (&[f32], &[f32]),
+        (to, gemm): (&TileMut, &mut [u8]),
+    ) {
+        let (right, first) = (self.keys(right, item.head, &item.rows), strip.keys.start - item.rows.start);
+        let scores = strip.mat(scores, strip.keys.len());
+        strip.steps(|rows, seen| {
+            let at = strip.rows.start + rows.start..strip.rows.start + rows.end;
+            // SAFETY: an item, and so its queries' heads, is one thread's; a window ends with its use.
+            let mut to = unsafe { to.part_shared(at, self.columns(strip.head)) };
+            let scores = scores.part(rows, 0..seen);
+            k.gemm_packed(Products::F32, (scores, right, panels, first), false, &mut to, packed_scratch(gemm));
+        });
+    }
+
+    /// Probabilities `[rows][keys]` of a strip into `space.scores`, zeros where a row does not see.
+    fn probabilities(&self, k: &Kernels, item: &Item, strip: &Strip, space: &mut Space) {
+        let q = self.queries(self.q, strip.head, &strip.rows);
+        let to = (&mut *space.scores, &mut *space.gemm);
+        self.meet(k, (item, strip), q, (self.k, space.keys_turned), to);
+        let stride = strip.stride();
+        for (i, (row, scores)) in strip.rows.clone().zip(space.scores.chunks_exact_mut(stride)).enumerate() {
+            let (seen, lines) = self.seen_of(item, row, &strip.keys);
+            let mut scale = self.p.scale;
+            if self.p.softcap > 0.0 {
+                let scores = &mut scores[seen.clone()];
+                k.scale(scores, scale);
+                space.raw[i * stride..][seen.clone()].copy_from_slice(scores);
+                k.softcap(scores, self.p.softcap);
+                scale = 1.0;
+            }
+            // What gives a probability of 0 makes whole lines of what is seen.
+            scores[lines.start..seen.start].fill(f32::NEG_INFINITY);
+            scores[seen.end..lines.end].fill(f32::NEG_INFINITY);
+            k.softmax(&mut scores[lines.clone()], scale);
+            scores[..lines.start].fill(0.0);
+            scores[lines.end..].fill(0.0);
+        }
+    }
+
+    /// From the gradients of a strip's probabilities, in `space.grads`, those of its scores before they were scaled; zeros where a row does not see.
+    fn probabilities_backward(&self, k: &Kernels, item: &Item, strip: &Strip, space: &mut Space) {
+        let stride = strip.stride();
+        let rows = space.grads.chunks_exact_mut(stride).zip(space.scores.chunks_exact(stride));
+        for (i, (row, (grads, scores))) in strip.rows.clone().zip(rows).enumerate() {
+            let (seen, lines) = self.seen_of(item, row, &strip.keys);
+            grads[..seen.start].fill(0.0);
+            grads[seen.end..].fill(0.0);
+            let capped = self.p.softcap > 0.0;
+            let scale = if capped { 1.0 } else { self.p.scale };
+            k.softmax_backward(&mut grads[lines.clone()], scale, &scores[lines]);
+            if capped {
+                let grads = &mut grads[seen.clone()];
+                k.softcap_backward(grads, self.p.softcap, &space.raw[i * stride..][seen]);
+                k.scale(grads, self.p.scale);
+            }
+        }
+    }
+
+    /// The keys that a row sees, counted in those of its strip, and the whole lines in which they are.
+    fn seen_of(&self, item: &Item, row: usize, keys: &Range<usize>) -> (Range<usize>, Range<usize>) {
         let seen = self.seen(item, row);
-        seen.start - keys.start..seen.end - keys.start
+        let seen = seen.start - keys.start..seen.end - keys.start;
+        (seen.clone(), seen.start / LINE * LINE..seen.end.next_multiple_of(LINE))
     }
 
     /// # Safety
     /// As [`Exec::scratch_of`].
     unsafe fn space<'a>(&self, exec: &'a Exec, thread: usize) -> Space<'a> {
-        let strip = span(self.p, self.longest()) * TILE;
+        let (strip, [deep, wide]) = (strip(self.p, self.longest()), panels(self.shape.head_dim, self.longest()));
         // SAFETY: the caller's promise.
-        let bytes = unsafe { exec.scratch_of(thread) };
-        let (strips, gemm) = bytes.split_at_mut(strips(self.p) * strip * size_of::<f32>());
-        let (scores, rest) = bytemuck::cast_slice_mut(strips).split_at_mut(strip);
-        let (grads, raw) = rest.split_at_mut(strip);
-        Space { scores, grads, raw, gemm }
+        let mut rest = unsafe { exec.scratch_of(thread) };
+        let mut take = |n: usize| {
+            let start = rest.as_ptr().align_offset(size_of::<f32>() * LINE);
+            let (taken, after) = std::mem::take(&mut rest)[start..].split_at_mut(n * size_of::<f32>());
+            rest = after;
+            bytemuck::cast_slice_mut::<u8, f32>(taken)
+        };
+        let (scores, grads) = (take(strip), take(strip));
+        let raw = take(if self.p.softcap > 0.0 { strip } else { 0 });
+        let (keys_turned, values_turned, rows) = (take(wide), take(wide), take(deep));
+        Space { scores, grads, raw, keys_turned, values_turned, rows, gemm: rest }
     }
 }
 
@@ -196,15 +307,14 @@ pub fn attend_rows(
     }
     let out = TileMut::new(out, rows, width);
     exec.pool.share(job.items(), |thread, i| {
-        let item = job.item(i);
+        let (kernels, item) = (exec.kernels, job.item(i));
         // SAFETY: a thread has one item at a time.
         let mut space = unsafe { job.space(exec, thread) };
-        job.strips(&item, |head, rows, keys| {
-            job.probabilities(exec.kernels, &item, head, &rows, &keys, &mut space);
-            let p = Mat::new(space.scores, rows.len(), keys.len(), keys.len());
-            // SAFETY: an item, and so its queries' heads, is one thread's.
-            let mut out = unsafe { out.part_shared(rows, job.columns(head)) };
-            exec.kernels.gemm(p, job.keys(v, item.head, &keys), false, &mut out, space.gemm);
+        job.turn(kernels, &item, false, &mut space);
+        kernels.gemm_pack(Products::F32, job.keys(v, item.head, &item.rows), space.rows);
+        job.strips(&item, |strip| {
+            job.probabilities(kernels, &item, &strip, &mut space);
+            job.gather(kernels, (&item, &strip), space.scores, (v, space.rows), (&out, space.gemm));
         });
     })
 }
@@ -239,34 +349,28 @@ pub fn attend_rows_backward(
         };
         own(&dk, &item.rows, item.head);
         own(&dv, &item.rows, item.head);
-        job.strips(&item, |head, rows, keys| {
-            job.probabilities(kernels, &item, head, &rows, &keys, &mut space);
-            let (n, m) = (rows.len(), keys.len());
-            let (d_out, values) = (job.queries(d_out, head, &rows), job.keys(v, item.head, &keys));
-            kernels.gemm(d_out, values.t(), false, &mut TileMut::new(&mut space.grads[..n * m], n, m), space.gemm);
-            let p = Mat::new(space.scores, n, m, m);
+        job.turn(kernels, &item, true, &mut space);
+        kernels.gemm_pack(Products::F32, job.keys(k, item.head, &item.rows), space.rows);
+        job.strips(&item, |strip| {
+            job.probabilities(kernels, &item, &strip, &mut space);
+            let (seen, keys) = (strip.keys.len(), || strip.keys.clone());
+            let (d_out, q) = (job.queries(d_out, strip.head, &strip.rows), job.queries(q, strip.head, &strip.rows));
             // SAFETY: as above.
-            let mut dv = unsafe { dv.part_shared(keys.clone(), job.columns(item.head)) };
-            kernels.gemm(p.t(), d_out, true, &mut dv, space.gemm);
-            for (i, row) in rows.clone().enumerate() {
-                let seen = job.seen_of(&item, row, &keys);
-                let whole = job.whole(&seen, &keys);
-                let grads = &mut space.grads[i * m..][..m];
-                grads[..seen.start].fill(0.0);
-                grads[seen.end..].fill(0.0);
-                kernels.softmax_backward(&mut grads[whole.clone()], &space.scores[i * m..][whole.clone()]);
-                if job.p.softcap > 0.0 {
-                    kernels.softcap_backward(&mut grads[seen.clone()], job.p.softcap, &space.raw[i * m..][seen]);
-                }
-                kernels.scale(&mut grads[whole], job.p.scale);
-            }
-            let ds = Mat::new(space.grads, n, m, m);
+            let mut dv = unsafe { dv.part_shared(keys(), job.columns(item.head)) };
+            kernels.gemm(strip.mat(space.scores, seen).t(), d_out, true, &mut dv, space.gemm);
+            let to = (&mut *space.grads, &mut *space.gemm);
+            job.meet(kernels, (&item, &strip), d_out, (v, space.values_turned), to);
+            job.probabilities_backward(kernels, &item, &strip, &mut space);
+            job.gather(kernels, (&item, &strip), space.grads, (k, space.rows), (&dq, space.gemm));
             // SAFETY: as above.
-            let mut dq = unsafe { dq.part_shared(rows.clone(), job.columns(head)) };
-            kernels.gemm(ds, job.keys(k, item.head, &keys), false, &mut dq, space.gemm);
-            // SAFETY: as above.
-            let mut dk = unsafe { dk.part_shared(keys, job.columns(item.head)) };
-            kernels.gemm(ds.t(), job.queries(q, head, &rows), true, &mut dk, space.gemm);
+            let mut dk = unsafe { dk.part_shared(keys(), job.columns(item.head)) };
+            kernels.gemm(strip.mat(space.grads, seen).t(), q, true, &mut dk, space.gemm);
         });
     })
+}
+
+/// The scratch of a product whose second operand is packed.
+fn packed_scratch(gemm: &mut [u8]) -> &mut [f32] {
+    let start = gemm.as_ptr().align_offset(size_of::<f32>() * LINE);
+    bytemuck::cast_slice_mut(&mut gemm[start..][..gemm_parts()[1]])
 }

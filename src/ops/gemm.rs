@@ -196,7 +196,7 @@ impl Product<'_> {
         let (a, b) = (self.a.part(rows, depth.clone()), self.b.part(depth.clone(), cols.clone()));
         let (panels, scratch) = (bytemuck::cast_slice(panels), bytemuck::cast_slice_mut(scratch));
         let accumulate = self.accumulate || depth.start > 0;
-        self.exec.kernels.gemm_packed(self.products, (a, b, panels), accumulate, &mut c, scratch);
+        self.exec.kernels.gemm_packed(self.products, (a, b, panels, 0), accumulate, &mut c, scratch);
     }
 }
 

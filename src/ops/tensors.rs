@@ -83,7 +83,7 @@ pub fn unary(exec: &Exec, op: Unary, x: &View, y: &ViewMut) -> Result<()> {
             Unary::Activation(Activation::Gelu) => k.gelu(y),
             Unary::Activation(Activation::GeluErf) => k.gelu_erf(y),
             Unary::Softmax if y.is_empty() => {}
-            Unary::Softmax => k.softmax(y),
+            Unary::Softmax => k.softmax(y, 1.0),
             Unary::Scale(factor) => k.scale(y, factor),
             Unary::Softcap(cap) => k.softcap(y, cap),
         }
@@ -413,7 +413,7 @@ mod tests {
         let mut x = numbers(300 * 100);
         let mut expected = x.clone();
         let k = Kernels::new(Isa::Scalar).unwrap();
-        expected.chunks_mut(100).for_each(|row| k.softmax(row));
+        expected.chunks_mut(100).for_each(|row| k.softmax(row, 1.0));
         let t = tensor(&mut x, &[3, 100, 100]);
         run(&mut [], 0, |e| unary(e, Unary::Softmax, &view(&t), &view_mut(&t))).unwrap();
         assert_eq!(x, expected);

@@ -220,7 +220,7 @@ impl<'a> Wide<'a> {
                     if l.params.softcap > 0.0 {
                         activation::softcap(&mut p, l.params.softcap.into());
                     }
-                    softmax::softmax(&mut p);
+                    softmax::softmax(&mut p, 1.0);
                     for (p, j) in p.iter().zip(from..) {
                         out[at.clone()].iter_mut().zip(&v[key(j)]).for_each(|(o, v)| *o += p * v);
                     }
@@ -267,7 +267,7 @@ impl<'a> Wide<'a> {
         let mut y = vec![0.0; x.len()];
         for (x, y) in x.chunks(width).zip(y.chunks_mut(width)) {
             let mut scores = self.linear(&l.router, x);
-            softmax::softmax(&mut scores);
+            softmax::softmax(&mut scores, 1.0);
             let mut order: Vec<usize> = (0..l.count).collect();
             order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]).then(a.cmp(&b)));
             let chosen = &order[..l.used];

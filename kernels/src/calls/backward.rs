@@ -25,10 +25,10 @@ impl Kernels {
         call!(self.layernorm_backward[Type::F32](x, w, eps, dy, dx, dw, db))
     }
 
-    /// Of `x = softmax(..)`: `d`, the gradient of x, becomes that of softmax's argument; of one length.
-    pub fn softmax_backward(&self, d: &mut [f32], x: &[f32]) {
-        assert_eq!(d.len(), x.len());
-        call!(self.softmax_backward[Type::F32](d, x))
+    /// Of `y = softmax(x, scale)`: `d`, the gradient of y, becomes that of x; of one length.
+    pub fn softmax_backward(&self, d: &mut [f32], scale: f32, y: &[f32]) {
+        assert_eq!(d.len(), y.len());
+        call!(self.softmax_backward[Type::F32](d, scale, y))
     }
 
     /// `d = d * silu'(x)`; of one length.

@@ -200,7 +200,7 @@ impl<'a> Exercise<'a> {
             (Func::LayerNorm(_), _) => 7 * k,
             (Func::Rope(_), _) => 3 * k,
             (Func::Dot(_) | Func::Axpy(_), _) => 2 * k,
-            (Func::Unary(_), "softmax") => 4 * k,
+            (Func::Scaled(_), "softmax") => 5 * k,
             (Func::Unary(_), _) => k,
             (Func::Binary(_), "add" | "mul") => k,
             (Func::Binary(_), _) => 2 * k,

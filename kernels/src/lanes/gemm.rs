@@ -28,41 +28,40 @@ pub fn gemm<S: Simd, F: Factors<S>, const ROWS: usize, const GROUPS: usize>(
     c: &mut TileMut,
     stage: Stage,
 ) {
-    let (rows, cols, depth) = (c.rows(), b.cols(), b.rows());
-    let width = 16 * GROUPS;
-    let mut nothing: [f32; 0] = [];
-    let (mut own, shared, a_packed): (Option<&mut [f32]>, &[f32], &mut [f32]) = match stage {
+    let (rows, cols, width) = (c.rows(), b.cols(), 16 * GROUPS);
+    // The columns are the rows of what is packed.
+    let turned = b.t();
+    let (mut own, (shared, first), depth, a_packed) = match stage {
+        Stage::Pack(panels) => return pack_columns::<S, F, GROUPS>(s, &turned, 0..cols, 0..b.rows(), panels),
         Stage::Whole(scratch) => {
             let (b_packed, a_packed) = scratch.split_at_mut(PANELS);
-            (Some(b_packed), &[], a_packed)
+            (Some(b_packed), (&[][..], 0), b.rows(), a_packed)
         }
-        Stage::Pack(panels) => (Some(panels), &[], &mut nothing),
-        Stage::Multiply(panels, a_packed) => (None, panels, a_packed),
+        Stage::Multiply(panels, first, a_packed) => (None, (panels, first), a.cols(), a_packed),
     };
-    // Blocks of one size, as far as that goes; what is packed in a stage of its own is one block.
+    // Of each panel that was packed apart.
+    let lines = b.rows().next_multiple_of(F::TURN);
+    // Blocks of one size, as far as that goes.
     let deepest = gemm::gemm_block(cols.min(COLS));
     let part = depth.div_ceil(depth.div_ceil(deepest).max(1)).next_multiple_of(8);
     let block = gemm::rows(part.next_multiple_of(F::TURN)) / ROWS * ROWS;
-    let b = b.t();
     for col0 in (0..cols).step_by(COLS) {
         let col1 = cols.min(col0 + COLS);
         // A product over nothing is zero.
         for k0 in (0..depth.max(1)).step_by(part.max(1)) {
             let (k1, load) = (depth.min(k0 + part), accumulate || k0 > 0);
             let steps = (k1 - k0).next_multiple_of(F::TURN);
-            let b_packed = match &mut own {
+            let (b_packed, panel): (&[f32], usize) = match &mut own {
                 Some(own) => {
-                    pack_columns::<S, F, GROUPS>(s, &b, col0..col1, k0..k1, own);
-                    own
+                    pack_columns::<S, F, GROUPS>(s, &turned, col0..col1, k0..k1, own);
+                    (own, width * steps)
                 }
-                None => shared,
+                None => (&shared[col0 * lines + (first + k0) * width..], width * lines),
             };
-            if rows == 0 {
-                continue;
-            }
-            let b_least = F::least(&b_packed[..(col1 - col0).next_multiple_of(width) * steps]);
+            let panels = (col1 - col0).div_ceil(width);
+            let b_panel = |j: usize| &b_packed[j * panel..][..width * steps];
+            let b_least = (0..panels).map(|j| F::least(b_panel(j))).min().unwrap_or(0);
             let direct = |rows: usize| {
-                let panels = (col1 - col0).div_ceil(width);
                 if F::BARE && reads_direct::<ROWS>(a, panels, steps) { rows / ROWS } else { 0 }
             };
             for row0 in (0..rows).step_by(block) {
@@ -73,7 +72,7 @@ pub fn gemm<S: Simd, F: Factors<S>, const ROWS: usize, const GROUPS: usize>(
                 let a_words = &a_packed[..packed.len().div_ceil(ROWS) * ROWS * steps];
                 let normal = F::stay_normal(F::least(a_words), b_least);
                 for (j, col) in (col0..col1).step_by(width).enumerate() {
-                    let b = &b_packed[j * width * steps..][..width * steps];
+                    let b = b_panel(j);
                     // The tile after the last of a panel of columns is the first of the next.
                     let after = |row: usize| if row + ROWS < row1 { (row + ROWS, col) } else { (row0, col + width) };
                     for row in (row0..row0 + direct * ROWS).step_by(ROWS) {
@@ -103,7 +102,7 @@ fn reads_direct<const ROWS: usize>(a: &Mat, panels: usize, steps: usize) -> bool
     steps > 0 && (tall || panels <= FEW)
 }
 
-/// Panels of all columns, which are the rows of `b`.
+/// Panels of some columns, which are the rows of `b`.
 #[inline(always)]
 fn pack_columns<S: Simd, F: Factors<S>, const GROUPS: usize>(
     s: S,

@@ -61,12 +61,23 @@ pub fn sum_squares<S: Simd>(s: S, x: &[f32], mean: f32) -> f32 {
 /// The greatest element, a NaN being passed over.
 #[inline(always)]
 pub fn max<S: Simd>(s: S, x: &[f32]) -> f32 {
+    max_map(
+        s,
+        x,
+        #[inline(always)]
+        |x| x,
+    )
+}
+
+/// The greatest element under `f`, which must leave negative infinity what it is, or make it NaN.
+#[inline(always)]
+pub fn max_map<S: Simd>(s: S, x: &[f32], f: impl Fn(S::V) -> S::V) -> f32 {
     s.max(fold(
         s,
         x,
         f32::NEG_INFINITY,
         #[inline(always)]
-        |x, max| s.greater(x, max),
+        |x, max| s.greater(f(x), max),
     ))
 }
 

@@ -97,7 +97,7 @@ macro_rules! entries {
             layernorm F32 LayerNorm norm::layernorm;
             rope_norm F32 Rope rope::rope_norm;
             rope_neox F32 Rope rope::rope_neox;
-            softmax F32 Unary softmax::softmax;
+            softmax F32 Scaled softmax::softmax;
             add F32 Binary vector::add;
             mul F32 Binary vector::mul;
             scale F32 Scaled vector::scale;
@@ -136,7 +136,7 @@ macro_rules! entries {
             gelu_mul_backward F32 GatedBackward activation::gelu_mul_backward;
             rmsnorm_backward F32 RmsNormBackward norm::rmsnorm_backward;
             layernorm_backward F32 LayerNormBackward norm::layernorm_backward;
-            softmax_backward F32 Binary softmax::softmax_backward;
+            softmax_backward F32 Axpy softmax::softmax_backward;
         }
     };
     // Products of bf16; `tile` is that of `matmul_bf16.rs`.

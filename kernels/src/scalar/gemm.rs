@@ -12,20 +12,22 @@ pub const ENTRIES: &[Entry] = &[
         "gemm",
         Type::F32,
         Isa::Scalar,
-        Func::Gemm(|a, b, accumulate, c, stage| at_once(stage, || gemm(a, b, accumulate, c))),
+        Func::Gemm(|a, b, accumulate, c, stage| at_once(a, b, stage, |b| gemm(a, b, accumulate, c))),
     ),
     Entry::new(
         "gemm_bf16",
         Type::F32,
         Isa::Scalar,
-        Func::Gemm(|a, b, accumulate, c, stage| at_once(stage, || gemm_bf16(a, b, accumulate, c))),
+        Func::Gemm(|a, b, accumulate, c, stage| at_once(a, b, stage, |b| gemm_bf16(a, b, accumulate, c))),
     ),
 ];
 
 /// Nothing is packed here: the stage that multiplies does all.
-fn at_once(stage: Stage, product: impl FnOnce()) {
-    if !matches!(stage, Stage::Pack(_)) {
-        product();
+fn at_once(a: &Mat, b: &Mat, stage: Stage, product: impl FnOnce(&Mat)) {
+    match stage {
+        Stage::Whole(_) => product(b),
+        Stage::Pack(_) => {}
+        Stage::Multiply(_, first, _) => product(&b.part(first..first + a.cols(), 0..b.cols())),
     }
 }
 

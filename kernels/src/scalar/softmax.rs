@@ -6,10 +6,11 @@ use crate::table::{Entry, Func};
 use crate::{Isa, Type};
 
 /// The kernels of this file.
-pub const ENTRIES: &[Entry] = &[Entry::new("softmax", Type::F32, Isa::Scalar, Func::Unary(softmax::<f32>))];
+pub const ENTRIES: &[Entry] = &[Entry::new("softmax", Type::F32, Isa::Scalar, Func::Scaled(softmax::<f32>))];
 
-/// `x = exp(x - max(x)) / sum`. An element of negative infinity becomes 0; a row of nothing else, NaN.
-pub fn softmax<R: Real>(x: &mut [R]) {
+/// `x = exp(scale x - max(scale x)) / sum`. An element of negative infinity becomes 0; a row of nothing else, NaN.
+pub fn softmax<R: Real>(x: &mut [R], scale: R) {
+    x.iter_mut().for_each(|x| *x = *x * scale);
     let max = order::max(x);
     for x in x.iter_mut() {
         *x = (*x - max).exp();
@@ -23,11 +24,11 @@ pub fn softmax<R: Real>(x: &mut [R]) {
 /// The kernels of this file that training needs.
 #[cfg(feature = "train")]
 pub const TRAIN_ENTRIES: &[Entry] =
-    &[Entry::new("softmax_backward", Type::F32, Isa::Scalar, Func::Binary(softmax_backward::<f32>))];
+    &[Entry::new("softmax_backward", Type::F32, Isa::Scalar, Func::Axpy(softmax_backward::<f32>))];
 
-/// Of y = softmax(x): `d`, the gradient of y, becomes that of x, `y (d - sum(y d))`.
+/// Of y = softmax(scale x): `d`, the gradient of y, becomes that of x, `scale y (d - sum(y d))`.
 #[cfg(feature = "train")]
-pub fn softmax_backward<R: Real>(d: &mut [R], y: &[R]) {
+pub fn softmax_backward<R: Real>(d: &mut [R], scale: R, y: &[R]) {
     let mean = order::dot(d, y);
-    d.iter_mut().zip(y).for_each(|(d, y)| *d = (*d - mean) * *y);
+    d.iter_mut().zip(y).for_each(|(d, y)| *d = (*d - mean) * *y * scale);
 }
