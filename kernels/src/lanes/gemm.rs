@@ -79,14 +79,15 @@ pub fn gemm<S: Simd, F: Factors<S>, const ROWS: usize, const GROUPS: usize>(
                         let (from, by, lines) = a.from(row, k0);
                         let at = [(row, col), after(row)];
                         if lines {
-                            place::<S, F, ROWS, GROUPS, true>(s, from, by, b, load, normal, at, c);
+                            place::<S, F, ROWS, GROUPS, true>(s, (from, by), b, (load, normal), at, c);
                         } else {
-                            place::<S, F, ROWS, GROUPS, false>(s, from, by, b, load, normal, at, c);
+                            place::<S, F, ROWS, GROUPS, false>(s, (from, by), b, (load, normal), at, c);
                         }
                     }
                     for (i, row) in (row0 + direct * ROWS..row1).step_by(ROWS).enumerate() {
                         let panel = &a_packed[i * ROWS * steps..][..ROWS * steps];
-                        place::<S, F, ROWS, GROUPS, true>(s, panel, ROWS, b, load, normal, [(row, col), after(row)], c);
+                        let at = [(row, col), after(row)];
+                        place::<S, F, ROWS, GROUPS, true>(s, (panel, ROWS), b, (load, normal), at, c);
                     }
                 }
             }
@@ -120,25 +121,22 @@ fn pack_columns<S: Simd, F: Factors<S>, const GROUPS: usize>(
 
 /// The tile of the rows that `a` begins, whose lines lie `by` elements apart, and of a panel of columns, at a row and column of `c`, of
 /// which only a part may lie there; then comes the one at `next`. A line is what the rows have at one depth where `LINES` says so, else a row.
-/// `normal`: sums from 0 on stay zero or normal, if that matters.
+/// `load`: whether sums go on from `c`; `normal`: whether those from 0 on stay zero or normal, if that matters.
 #[inline(always)]
-#[allow(clippy::too_many_arguments)] // those of the tile
 fn place<S: Simd, F: Factors<S>, const ROWS: usize, const GROUPS: usize, const LINES: bool>(
     s: S,
-    a: &[f32],
-    by: usize,
+    a: (&[f32], usize),
     b: &[f32],
-    load: bool,
-    normal: bool,
+    (load, normal): (bool, bool),
     at: [(usize, usize); 2],
     c: &mut TileMut,
 ) {
     let (row, col) = at[0];
     let end = (c.rows().min(row + ROWS), c.cols().min(col + 16 * GROUPS));
     if normal && (!load || (row..end.0).all(|i| F::go_on_normal(&c.row_mut(i)[col..end.1]))) {
-        placed::<S, Fused, ROWS, GROUPS, LINES>(s, a, by, b, load, at, c);
+        placed::<S, Fused, ROWS, GROUPS, LINES>(s, a, b, load, at, c);
     } else {
-        placed::<S, Flushed, ROWS, GROUPS, LINES>(s, a, by, b, load, at, c);
+        placed::<S, Flushed, ROWS, GROUPS, LINES>(s, a, b, load, at, c);
     }
 }
 
@@ -146,8 +144,7 @@ fn place<S: Simd, F: Factors<S>, const ROWS: usize, const GROUPS: usize, const L
 #[inline(always)]
 fn placed<S: Simd, A: Adds<S>, const ROWS: usize, const GROUPS: usize, const LINES: bool>(
     s: S,
-    a: &[f32],
-    by: usize,
+    (a, by): (&[f32], usize),
     b: &[f32],
     load: bool,
     [(row, col), next]: [(usize, usize); 2],
