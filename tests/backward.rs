@@ -15,7 +15,7 @@ use qorus::engine::Runtime;
 use qorus::gguf::Gguf;
 use qorus::kernels::Kernels;
 use qorus::layers::keep::Keep;
-use qorus::layers::train;
+use qorus::layers::sequence;
 use qorus::layers::trained::Param;
 use qorus::layers::{Dropout, Layer, Residual, Store};
 use qorus::models::Graph;
@@ -278,7 +278,7 @@ fn features() {
         lesson.in_pass(&Input { tokens: &[], x: &[], lens: &[2] }, |pass, frame, layers, _| {
             let (x, mut y) = ([1.5, 2.0, 0.5, bad], [0.0; 10]);
             let s = pass.sizes(2);
-            let e = train::sequence_forward_train(layers.0, pass, frame, s, &x, 2, &mut y, &mut []).unwrap_err();
+            let e = sequence::forward_train(layers.0, pass, frame, s, &x, 2, &mut y, &mut []).unwrap_err();
             assert!(e.code() == qorus::Code::InvalidArgument && e.message().starts_with("row 1, category 0"), "{e}");
         });
     }
@@ -547,21 +547,21 @@ fn the_head_takes_its_rows_in_slices() {
             let width = layers.2;
             let out = dy.len() / rows;
             let all = pass.sizes(rows);
-            let cache = frame.take::<f32>(train::sequence_cache_len(body, all, 0)).unwrap();
+            let cache = frame.take::<f32>(sequence::cache_len(body, all, 0)).unwrap();
             let (mid, d_mid) = (frame.take::<f32>(rows * width).unwrap(), frame.take::<f32>(rows * width).unwrap());
-            train::sequence_forward_train(body, pass, frame, all, &[], 0, mid, cache).unwrap();
+            sequence::forward_train(body, pass, frame, all, &[], 0, mid, cache).unwrap();
             for from in (0..rows).step_by(3) {
                 let n = 3.min(rows - from);
                 let (s, mut frame) = (pass.sizes(n), frame.sub());
                 let (x, d_x) = (&mid[from * width..][..n * width], &mut d_mid[from * width..][..n * width]);
-                let cache = frame.take::<f32>(train::sequence_cache_len(head, s, width)).unwrap();
+                let cache = frame.take::<f32>(sequence::cache_len(head, s, width)).unwrap();
                 let y = frame.take::<f32>(n * out).unwrap();
-                train::sequence_forward_train(head, pass, &mut frame, s, x, width, y, cache).unwrap();
+                sequence::forward_train(head, pass, &mut frame, s, x, width, y, cache).unwrap();
                 assert_eq!(y, &room.y[from * out..][..n * out]);
                 let dy = &dy[from * out..][..n * out];
-                train::sequence_backward(head, pass, &mut frame, s, x, width, dy, Some(d_x), cache, grads, 0).unwrap();
+                sequence::backward(head, pass, &mut frame, s, x, width, dy, Some(d_x), cache, grads, 0).unwrap();
             }
-            train::sequence_backward(body, pass, frame, all, &[], 0, d_mid, None, cache, grads, 0).unwrap();
+            sequence::backward(body, pass, frame, all, &[], 0, d_mid, None, cache, grads, 0).unwrap();
         });
         assert!(run::bits(&part.grads) == run::bits(&whole.grads), "{name}");
     }

@@ -452,10 +452,10 @@ impl Context {
                     _ => &[],
                 };
                 let mid = frame.take::<f32>(rows * mid_width)?;
-                sequence(&graph.layers[..head], &mut run, frame, x, graph.in_width, rows, mid)?;
+                sequence::forward(&graph.layers[..head], &mut run, frame, x, graph.in_width, rows, mid)?;
                 let (from, width, source): (usize, usize, &[f32]) = if pooled > 0 {
                     let all = frame.take::<f32>(rows * end_width)?;
-                    sequence(&graph.layers[head..end], &mut run, frame, mid, mid_width, rows, all)?;
+                    sequence::forward(&graph.layers[head..end], &mut run, frame, mid, mid_width, rows, all)?;
                     pool(p.pooling, places, all, end_width, pools);
                     (end, end_width, all)
                 } else {
@@ -469,7 +469,7 @@ impl Context {
                         picked.copy_from_slice(&source[i * width..(i + 1) * width]);
                     }
                     let out = &mut logits[*outputs * graph.out_width()..][..count * graph.out_width()];
-                    sequence(&graph.layers[from..], &mut run, frame, picked, width, count, out)?;
+                    sequence::forward(&graph.layers[from..], &mut run, frame, picked, width, count, out)?;
                 }
                 *outputs += count;
                 for (place, token) in places.iter().zip(tokens.iter()) {

@@ -5,7 +5,7 @@ use super::model::has_tokenizer;
 use super::sampler::SamplerParams;
 use crate::error::{Result, fail};
 use crate::gguf::Gguf;
-use crate::layers::{CacheSlot, Sizes, sequence_need};
+use crate::layers::{CacheSlot, Sizes, sequence};
 use crate::memory::{Need, Plan};
 use crate::models::Graph;
 use crate::ops::attend::Place;
@@ -113,7 +113,7 @@ impl Layout {
         let outs = p.n_outputs.min(rows);
         let sizes = |rows| Sizes { rows, rank: p.rank, slots: &slots };
         let part =
-            |from: usize, to: usize, rows| sequence_need(&graph.layers[from..to], sizes(rows), graph.width_at(from));
+            |from: usize, to: usize, rows| sequence::need(&graph.layers[from..to], sizes(rows), graph.width_at(from));
         let mut work = Need::new().take::<u32>(rows).take::<Place>(rows);
         for rope in &graph.ropes {
             work = work.take::<f32>(rows.saturating_mul(rope.half())).take::<f32>(rows.saturating_mul(rope.half()));

@@ -3,10 +3,7 @@
 #[cfg(feature = "train")]
 use super::keep::Keep;
 #[cfg(feature = "train")]
-use super::train::{
-    Pass, PassSizes, sequence_backward, sequence_backward_need, sequence_cache_len, sequence_forward_train,
-    sequence_train_need,
-};
+use super::train::{Pass, PassSizes};
 #[cfg(feature = "train")]
 use super::trained::Grads;
 use super::{Layer, Run, sequence};
@@ -27,7 +24,7 @@ impl Residual {
     /// y = x + f(x), rows of `width`.
     pub fn forward(&self, run: &mut Run, frame: &mut Frame<'_>, x: &[f32], width: usize, y: &mut [f32]) -> Result<()> {
         let rows = x.len() / width.max(1);
-        sequence(&self.body, run, frame, x, width, rows, y)?;
+        sequence::forward(&self.body, run, frame, x, width, rows, y)?;
         elementwise::add(&run.exec, y, x, width)
     }
 }
@@ -36,19 +33,19 @@ impl Residual {
 impl Residual {
     /// f32 elements of the forward cache; none when the branch is computed again.
     pub fn cache_len(&self, s: PassSizes, width: usize) -> usize {
-        if s.keep == Keep::Inputs { 0 } else { sequence_cache_len(&self.body, s, width) }
+        if s.keep == Keep::Inputs { 0 } else { sequence::cache_len(&self.body, s, width) }
     }
 
     fn own_cache(&self, s: PassSizes, width: usize) -> Need {
         match s.keep {
-            Keep::Inputs => Need::new().take::<f32>(sequence_cache_len(&self.body, s, width)),
+            Keep::Inputs => Need::new().take::<f32>(sequence::cache_len(&self.body, s, width)),
             Keep::F32 | Keep::Bf16 => Need::new(),
         }
     }
 
     /// Bytes that [`Residual::forward_train`] takes.
     pub fn train_need(&self, s: PassSizes, width: usize) -> Need {
-        self.own_cache(s, width).sub(sequence_train_need(&self.body, s, width))
+        self.own_cache(s, width).sub(sequence::train_need(&self.body, s, width))
     }
 
     /// Bytes that [`Residual::backward`] takes.
@@ -56,9 +53,9 @@ impl Residual {
         let mut need = self.own_cache(s, width);
         if s.keep == Keep::Inputs {
             let again = Need::new().take::<f32>(s.rows.saturating_mul(width));
-            need = need.sub(again.sub(sequence_train_need(&self.body, s, width)));
+            need = need.sub(again.sub(sequence::train_need(&self.body, s, width)));
         }
-        need.sub(sequence_backward_need(&self.body, s, width, self.stop(s, dx), dx))
+        need.sub(sequence::backward_need(&self.body, s, width, self.stop(s, dx), dx))
     }
 
     /// The layer of the branch where the way back ends: when nobody asks for the gradient of the input, the first that is trained.
@@ -78,10 +75,10 @@ impl Residual {
     ) -> Result<()> {
         let (s, mut frame) = (pass.sizes(x.len() / width.max(1)), frame.sub());
         let cache = match s.keep {
-            Keep::Inputs => frame.take(sequence_cache_len(&self.body, s, width))?,
+            Keep::Inputs => frame.take(sequence::cache_len(&self.body, s, width))?,
             Keep::F32 | Keep::Bf16 => cache,
         };
-        sequence_forward_train(&self.body, pass, &mut frame, s, x, width, y, cache)?;
+        sequence::forward_train(&self.body, pass, &mut frame, s, x, width, y, cache)?;
         elementwise::add(&pass.run.exec, y, x, width)
     }
 
@@ -101,16 +98,16 @@ impl Residual {
         let (s, mut frame) = (pass.sizes(x.len() / width.max(1)), frame.sub());
         let cache = match s.keep {
             Keep::Inputs => {
-                let cache = frame.take(sequence_cache_len(&self.body, s, width))?;
+                let cache = frame.take(sequence::cache_len(&self.body, s, width))?;
                 let mut frame = frame.sub();
                 let y = frame.take(x.len())?;
-                sequence_forward_train(&self.body, pass, &mut frame, s, x, width, y, cache)?;
+                sequence::forward_train(&self.body, pass, &mut frame, s, x, width, y, cache)?;
                 cache
             }
             Keep::F32 | Keep::Bf16 => cache,
         };
         let stop = self.stop(s, dx.is_some());
-        sequence_backward(&self.body, pass, &mut frame, s, x, width, dy, dx.as_deref_mut(), cache, grads, stop)?;
+        sequence::backward(&self.body, pass, &mut frame, s, x, width, dy, dx.as_deref_mut(), cache, grads, stop)?;
         match dx {
             Some(dx) => elementwise::add(&pass.run.exec, dx, dy, width),
             None => Ok(()),

@@ -4,7 +4,8 @@ use super::Graph;
 use super::rope::{self, MAX_ROPES};
 use crate::error::{Result, fail};
 use crate::layers::keep::Keep;
-use crate::layers::train::{Pass, PassSizes, sequence_backward_need, sequence_cache_len, sequence_train_need};
+use crate::layers::sequence;
+use crate::layers::train::{Pass, PassSizes};
 use crate::layers::trained::Trained;
 use crate::layers::{Dropout, Layer, Params, Run};
 use crate::memory::{Frame, Need};
@@ -66,15 +67,15 @@ impl Graph {
 
     /// f32 elements of the forward cache of the layers before `end`.
     pub fn train_cache_len(&self, s: PassSizes, end: usize) -> usize {
-        sequence_cache_len(&self.layers[..end], s, self.in_width)
+        sequence::cache_len(&self.layers[..end], s, self.in_width)
     }
 
     /// Bytes that [`Graph::with_pass`] takes, and within it the passes forward and back over the layers before `end`, the latter
     /// down to layer `stop`. `dx`: whether the gradient of the rows that go in is wanted.
     pub fn train_need(&self, s: PassSizes, end: usize, stop: usize, dx: bool) -> Need {
         let layers = &self.layers[..end];
-        let forward = sequence_train_need(layers, s, self.in_width);
-        let backward = sequence_backward_need(layers, s, self.in_width, stop, dx);
+        let forward = sequence::train_need(layers, s, self.in_width);
+        let backward = sequence::backward_need(layers, s, self.in_width, stop, dx);
         rope::train_need(&self.ropes, s.rows).sub(forward).sub(backward)
     }
 

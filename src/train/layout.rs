@@ -12,7 +12,8 @@ use crate::engine::Model;
 use crate::error::{Result, fail};
 use crate::gguf::Gguf;
 use crate::layers::adapters::Factor;
-use crate::layers::train::{PassSizes, sequence_backward_need, sequence_cache_len, sequence_train_need};
+use crate::layers::sequence;
+use crate::layers::train::PassSizes;
 use crate::layers::trained::{Param, Trained};
 use crate::memory::{Need, Plan};
 use crate::models::Graph;
@@ -75,7 +76,7 @@ impl Layout {
         let head = &graph.layers[end..];
         let stop = trained.first(&graph.layers);
         let cache = graph.train_cache_len(sizes(rows), end);
-        let head_cache = sequence_cache_len(head, sizes(slice), width);
+        let head_cache = sequence::cache_len(head, sizes(slice), width);
         let work = Need::new()
             .take::<f32>(rows.saturating_mul(width))
             .take::<f32>(rows.saturating_mul(width))
@@ -86,10 +87,10 @@ impl Layout {
             .take::<u32>(rows);
         let pass = graph
             .train_need(sizes(rows), end, stop.min(end), false)
-            .sub(sequence_train_need(head, sizes(slice), width))
+            .sub(sequence::train_need(head, sizes(slice), width))
             .sub(CrossEntropy::need(slice))
             .sub(loss::mse_need(slice.saturating_mul(out)))
-            .sub(sequence_backward_need(head, sizes(slice), width, stop.saturating_sub(end), stop < end));
+            .sub(sequence::backward_need(head, sizes(slice), width, stop.saturating_sub(end), stop < end));
         let work = work.sub(pass).sub(Optimizer::step_need(slots));
         Ok(Layout {
             end,

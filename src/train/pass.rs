@@ -11,9 +11,8 @@ use super::trainer::{Objective, Trainer, exec, floats};
 use crate::engine::Model;
 use crate::error::{Result, fail};
 use crate::layers::Params;
-use crate::layers::train::{
-    PassSizes, sequence_backward, sequence_cache_len, sequence_forward_train, sequence_results,
-};
+use crate::layers::sequence;
+use crate::layers::train::PassSizes;
 use crate::layers::trained::{Grads, Trained, Values};
 use crate::memory::Frame;
 use crate::models::train::{Batch, Mode};
@@ -158,7 +157,7 @@ impl Trainer {
             let (targets, origins) = (frame.take::<i32>(rows)?, frame.take::<u32>(rows)?);
             graph.with_pass(exec, parameters, trained, batch, mode, frame, |pass, frame| {
                 if !matches!(task, Task::Backward(..)) {
-                    sequence_forward_train(body, pass, frame, whole, x, in_width, mid, cache)?;
+                    sequence::forward_train(body, pass, frame, whole, x, in_width, mid, cache)?;
                 }
                 // Rows without a target have a loss of nothing: they stay out of the head.
                 let judged = !matches!(task, Task::Forward(_) | Task::Backward(..));
@@ -176,10 +175,10 @@ impl Trainer {
                         let (inner, outer) = (part.start * width..part.end * width, part.start * out..part.end * out);
                         let rows = Counted { targets: &targets[part.clone()], origins: &origins[part.clone()] };
                         let (x, logits) = (&mid[inner.clone()], &mut logits[..part.len() * out]);
-                        let head_cache = &mut head_cache[..sequence_cache_len(head, s, width)];
+                        let head_cache = &mut head_cache[..sequence::cache_len(head, s, width)];
                         // A second round over one slice finds everything as the first one left it.
                         if round == 0 || counted > slice {
-                            sequence_forward_train(head, pass, frame, s, x, width, logits, head_cache)?;
+                            sequence::forward_train(head, pass, frame, s, x, width, logits, head_cache)?;
                         }
                         let exec = &pass.run.exec;
                         let dy: &[f32] = match &mut task {
@@ -214,7 +213,7 @@ impl Trainer {
                         if let Some(stop) = task.stop(layout.stop) {
                             let dx = (stop < end).then_some(&mut dmid[inner]);
                             let stop = stop.saturating_sub(end);
-                            sequence_backward(head, pass, frame, s, x, width, dy, dx, head_cache, &mut grads, stop)?;
+                            sequence::backward(head, pass, frame, s, x, width, dy, dx, head_cache, &mut grads, stop)?;
                         }
                     }
                     let Task::Compare(compared, _) = &mut task else { continue };
@@ -231,7 +230,7 @@ impl Trainer {
                     if counted < rows {
                         scatter(examples.targets, width, counted, dmid);
                     }
-                    sequence_backward(body, pass, frame, whole, x, in_width, dmid, None, cache, &mut grads, stop)?;
+                    sequence::backward(body, pass, frame, whole, x, in_width, dmid, None, cache, &mut grads, stop)?;
                 }
                 Ok(Passed::Total(total))
             })
@@ -406,7 +405,7 @@ fn origin(
     }
     let end = graph.embedding_end();
     let mut found = None;
-    sequence_results(&graph.layers[..end], sizes, graph.in_width, cache, |layer, result| {
+    sequence::results(&graph.layers[..end], sizes, graph.in_width, cache, |layer, result| {
         found = bad(result).map(|i| (layer, i / (result.len() / sizes.rows).max(1), result[i]));
         found.is_none()
     });

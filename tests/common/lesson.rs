@@ -3,7 +3,8 @@
 use qorus::Isa;
 use qorus::engine::Runtime;
 use qorus::layers::keep::Keep;
-use qorus::layers::train::{Pass, PassSizes, sequence_backward, sequence_forward_train};
+use qorus::layers::sequence;
+use qorus::layers::train::{Pass, PassSizes};
 use qorus::layers::trained::{Grads, Param, Trained, Values};
 use qorus::layers::{Layer, Params, Store};
 use qorus::memory::{Frame, Need, Region};
@@ -119,10 +120,22 @@ impl Lesson {
             cache.fill(f32::NAN);
             graph.with_pass(exec, params, trained, batch, *mode, frame, |pass, frame| {
                 let width = graph.in_width;
-                sequence_forward_train(&graph.layers, pass, frame, sizes, input.x, width, y, cache)?;
+                sequence::forward_train(&graph.layers, pass, frame, sizes, input.x, width, y, cache)?;
                 let result = loss(y, dy);
                 let dx = wants.then_some(&mut dx[..]);
-                sequence_backward(&graph.layers, pass, frame, sizes, input.x, width, dy, dx, cache, &mut grads, *stop)?;
+                sequence::backward(
+                    &graph.layers,
+                    pass,
+                    frame,
+                    sizes,
+                    input.x,
+                    width,
+                    dy,
+                    dx,
+                    cache,
+                    &mut grads,
+                    *stop,
+                )?;
                 Ok(result)
             })
         });
