@@ -1,4 +1,4 @@
-//! exp, tanh and the activations of one f32: the sequence of roundings that every level repeats.
+//! e^-x, tanh and the activations of one f32: the sequence of roundings that every level repeats.
 //!
 //! The SIMD twins apply the same constants by the same operations in the same order, a fused
 //! multiply-add where this file has `mul_add`, so their results have the same bits. Everything is
@@ -7,12 +7,8 @@
 
 /// Adding 1.5 * 2^23 rounds to an integer; 127 more leaves the exponent of 2^n in the low bits.
 pub(crate) const MAGIC: f32 = 12_582_912.0 + 127.0;
-/// Above, exp is infinite.
-pub(crate) const EXP_HI: f32 = 89.0;
-/// Below, exp is zero: less than half of the least subnormal.
-pub(crate) const EXP_LO: f32 = -104.0;
-/// Below, [`decay`] stays what it is there, about 2^-126.
-pub(crate) const DECAY_LO: f32 = -87.0;
+/// Just below -127 ln 2: there the 2^n of [`decay`] has the exponent of zero, and is 0; below, it is what it is there.
+pub(crate) const DECAY_LO: f32 = -88.03;
 /// ln 2 in two parts; the first has so few bits that multiples of it are exact.
 pub(crate) const LN2_HI: f32 = 0.693_359_4;
 pub(crate) const LN2_LO: f32 = -2.121_944_4e-4;
@@ -70,19 +66,8 @@ fn reduce(x: f32) -> (f32, f32) {
     (n, horner(&EXP_POLY, r).mul_add(r * r, r))
 }
 
-/// e^x, within 1.1 ULP.
-#[inline(always)]
-pub fn exp(x: f32) -> f32 {
-    let x = at_most(EXP_HI, x);
-    let x = if EXP_LO > x { EXP_LO } else { x };
-    let (n, p) = reduce(x);
-    // 2^n in two factors, because n runs past the exponents of f32 at both ends.
-    let half = n.mul_add(0.5, MAGIC);
-    let rest = (n - (half - MAGIC)) + MAGIC;
-    (p + 1.0) * pow2(half) * pow2(rest)
-}
-
-/// e^x of an x that is not positive, within 1.1 ULP down to -87, and e^-87 below: what softmax needs, for less work.
+/// e^x of an x that is not positive, within 1.1 ULP down to -87.3, where it is no longer normal, and 0 from -87.7 on: what softmax and
+/// gates need, for less work.
 #[inline(always)]
 pub fn decay(x: f32) -> f32 {
     let (n, p) = reduce(if DECAY_LO > x { DECAY_LO } else { x });
@@ -104,17 +89,17 @@ pub fn tanh(x: f32) -> f32 {
 /// function of s, without overflow and without cancellation.
 #[inline(always)]
 fn gate(x: f32, s: f32) -> f32 {
-    let z = exp(-s.abs());
+    let z = decay(-s.abs());
     (if s < 0.0 { x * z } else { x }) / (1.0 + z)
 }
 
-/// Logistic function, `1 / (1 + exp(-x))`, within 3 ULP.
+/// Logistic function, `1 / (1 + exp(-x))`, within 3 ULP down to -87.3, and 0 from -87.7 on.
 #[inline(always)]
 pub fn sigmoid(x: f32) -> f32 {
     gate(1.0, x)
 }
 
-/// `x / (1 + exp(-x))`, within 3.5 ULP down to -87, where exp(x) becomes subnormal.
+/// `x / (1 + exp(-x))`, within 3.5 ULP down to -87, and 0 from -87.7 on.
 #[inline(always)]
 pub fn silu(x: f32) -> f32 {
     gate(x, x)
@@ -135,7 +120,7 @@ fn normal(x: f32) -> (f32, f32) {
     let half = 0.5 * a;
     let square = half * a;
     let error = half.mul_add(a, -square);
-    let z = exp(-square);
+    let z = decay(-square);
     let z = (-error).mul_add(z, z);
     let t = 1.0 / a.mul_add(0.25, 1.0);
     (z, z * (t * horner(&TAIL_POLY, t)))

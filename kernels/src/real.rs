@@ -27,8 +27,8 @@ pub trait Real:
     fn mul_add(self, b: Self, c: Self) -> Self;
     /// Square root.
     fn sqrt(self) -> Self;
-    /// e to the power `self`.
-    fn exp(self) -> Self;
+    /// e to a power that is not positive; of f32 0 where that is not normal.
+    fn decay(self) -> Self;
     /// Natural logarithm.
     fn ln(self) -> Self;
     /// Hyperbolic tangent.
@@ -66,8 +66,8 @@ impl Real for f32 {
     fn sqrt(self) -> f32 {
         f32::sqrt(self)
     }
-    fn exp(self) -> f32 {
-        math::exp(self)
+    fn decay(self) -> f32 {
+        math::decay(self)
     }
     fn ln(self) -> f32 {
         libm::logf(self)
@@ -111,7 +111,7 @@ impl Real for f64 {
     fn sqrt(self) -> f64 {
         f64::sqrt(self)
     }
-    fn exp(self) -> f64 {
+    fn decay(self) -> f64 {
         libm::exp(self)
     }
     fn ln(self) -> f64 {

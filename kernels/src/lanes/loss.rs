@@ -164,13 +164,13 @@ fn exp_to<S: Simd>(s: S, x: &[f32], y: &mut [f32], max: S::V) -> f32 {
 #[inline(always)]
 fn exp16<S: Simd>(s: S, x: [f32; 16], y: &mut [f32; 16], lanes: &mut Lanes<S>, max: S::V) {
     for part in 0..S::PARTS {
-        let v = math::exp(s, s.sub(s.load(&x, part), max));
+        let v = math::decay(s, s.sub(s.load(&x, part), max));
         lanes[part] = s.add(v, lanes[part]);
         s.store(y, part, v);
     }
 }
 
-/// Fewer than sixteen elements, and behind them what exp makes 0.
+/// Fewer than sixteen elements, and behind them what becomes 0.
 #[inline(always)]
 fn completed(tail: &[f32]) -> [f32; 16] {
     let mut x = [f32::NEG_INFINITY; 16];

@@ -22,18 +22,6 @@ fn reduce<S: Simd>(s: S, x: S::V) -> (S::V, S::V) {
     (n, s.mul_add(horner(s, &EXP_POLY, r), s.mul(r, r), r))
 }
 
-/// e^x.
-#[inline(always)]
-pub fn exp<S: Simd>(s: S, x: S::V) -> S::V {
-    let x = s.lesser(s.splat(EXP_HI), x);
-    let x = s.greater(s.splat(EXP_LO), x);
-    let (n, p) = reduce(s, x);
-    let magic = s.splat(MAGIC);
-    let half = s.mul_add(n, s.splat(0.5), magic);
-    let rest = s.add(s.sub(n, s.sub(half, magic)), magic);
-    s.mul(s.mul(s.add(p, s.splat(1.0)), s.pow2(half)), s.pow2(rest))
-}
-
 /// e^x of an x that is not positive.
 #[inline(always)]
 pub fn decay<S: Simd>(s: S, x: S::V) -> S::V {
@@ -55,7 +43,7 @@ pub fn tanh<S: Simd>(s: S, x: S::V) -> S::V {
 /// x times the logistic function of `arg`.
 #[inline(always)]
 fn gate<S: Simd>(s: S, x: S::V, arg: S::V) -> S::V {
-    let z = exp(s, s.neg(s.abs(arg)));
+    let z = decay(s, s.neg(s.abs(arg)));
     s.div(s.if_negative(arg, s.mul(x, z), x), s.add(s.splat(1.0), z))
 }
 
@@ -78,7 +66,7 @@ fn normal<S: Simd>(s: S, x: S::V) -> (S::V, S::V) {
     let half = s.mul(s.splat(0.5), a);
     let square = s.mul(half, a);
     let error = s.mul_add(half, a, s.neg(square));
-    let z = exp(s, s.neg(square));
+    let z = decay(s, s.neg(square));
     let z = s.mul_add(s.neg(error), z, z);
     let t = s.div(s.splat(1.0), s.mul_add(a, s.splat(0.25), s.splat(1.0)));
     (z, s.mul(z, s.mul(t, horner(s, &TAIL_POLY, t))))

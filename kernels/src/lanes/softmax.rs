@@ -20,7 +20,7 @@ pub fn softmax<S: Simd>(s: S, x: &mut [f32], scale: f32) {
         exp16(s, x, by, max, &mut sums);
     }
     if !tail.is_empty() {
-        // Behind the end what exp makes 0.
+        // Behind the end what becomes 0.
         let mut x = [f32::NEG_INFINITY; 16];
         x.iter_mut().zip(tail.iter()).for_each(|(x, tail)| *x = tail * scale);
         exp16(s, &mut x, s.splat(1.0), max, &mut sums);
@@ -39,7 +39,7 @@ pub fn softmax<S: Simd>(s: S, x: &mut [f32], scale: f32) {
 #[inline(always)]
 fn exp16<S: Simd>(s: S, x: &mut [f32; 16], by: S::V, max: S::V, sums: &mut Lanes<S>) {
     for part in 0..S::PARTS {
-        let v = math::exp(s, s.sub(s.mul(s.load(x, part), by), max));
+        let v = math::decay(s, s.sub(s.mul(s.load(x, part), by), max));
         sums[part] = s.add(v, sums[part]);
         s.store(x, part, v);
     }

@@ -45,7 +45,7 @@ pub fn cross_entropy<R: Real>(logits: Logits<R>, target: Target<R>, weighting: &
     } else {
         at
     };
-    let sum = order::sum_products(x.len(), |i| ((x[i] - max).exp(), R::ONE));
+    let sum = order::sum_products(x.len(), |i| ((x[i] - max).decay(), R::ONE));
     let loss = total.mul_add(sum.ln(), -at);
     let g = match logits {
         Logits::Read(_) => return RowLoss { loss, hit },
@@ -60,13 +60,13 @@ pub fn cross_entropy<R: Real>(logits: Logits<R>, target: Target<R>, weighting: &
     match target {
         Target::Class(class) => {
             for g in g.iter_mut() {
-                *g = (*g - max).exp().mul_add(factor, -even);
+                *g = (*g - max).decay().mul_add(factor, -even);
             }
             g[class] = g[class] - share;
         }
         Target::Distribution(t) => {
             for (g, t) in g.iter_mut().zip(t) {
-                *g = (*g - max).exp().mul_add(factor, -t.mul_add(share, even));
+                *g = (*g - max).decay().mul_add(factor, -t.mul_add(share, even));
             }
         }
     }

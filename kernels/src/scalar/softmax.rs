@@ -13,7 +13,7 @@ pub fn softmax<R: Real>(x: &mut [R], scale: R) {
     x.iter_mut().for_each(|x| *x = *x * scale);
     let max = order::max(x);
     for x in x.iter_mut() {
-        *x = (*x - max).exp();
+        *x = (*x - max).decay();
     }
     let inverse = R::ONE / order::sum(x);
     for x in x {
