@@ -143,7 +143,8 @@ fn a_transformer_learns_a_text_and_no_step_allocates() {
     let ((short, few), (long, many)) = (run("50"), run("100"));
     assert!(few > 20, "the counter counts nothing");
     // A thread that has to wait for the first time may reserve something, once.
-    assert!(many < few + 10, "50 more steps allocated: {few} and {many}");
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
+    assert!(many <= few + threads, "50 more steps allocated: {few} and {many}");
     let loss = |text: &str, step: &str| -> f64 {
         let line = text.lines().find(|line| line.starts_with(step)).unwrap_or_else(|| panic!("{text}"));
         line.split("loss ").nth(1).unwrap().split(',').next().unwrap().parse().unwrap()
