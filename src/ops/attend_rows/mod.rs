@@ -5,10 +5,15 @@
 //! computes it again, to the same bits. A thread takes a sequence's head of keys as a whole, in a fixed order inside; keys and values are
 //! packed once for all its strips, and `STEP` queries at a time are multiplied with what the last of them sees.
 
+mod space;
+
+pub use space::scratch;
+
 use super::Exec;
 use super::attend::AttendParams;
 use crate::error::{Result, fail};
-use qorus_kernels::{GEMM_PANEL, Kernels, Mat, Products, TileMut, gemm_bytes, gemm_packed, gemm_parts};
+use qorus_kernels::{GEMM_PANEL, Kernels, Mat, Products, TileMut, gemm_packed};
+use space::Space;
 use std::ops::Range;
 
 /// Queries of a strip: whole tiles of most products.
@@ -29,27 +34,6 @@ pub struct RowsShape<'a> {
     pub head_dim: usize,
     /// Rows of each sequence; together all rows.
     pub lens: &'a [u32],
-}
-
-/// Elements of a strip when the longest sequence has `longest` rows: as many keys as it sees at most, from the beginning of a panel on.
-fn strip(p: &AttendParams, longest: usize) -> usize {
-    let seen = if p.window == 0 { longest } else { longest.min(p.window.saturating_add(TILE + GEMM_PANEL)) };
-    seen.saturating_add(LINE - 1).saturating_mul(TILE)
-}
-
-/// Elements of the packed keys or values of a sequence, and of the same with their elements as the depth.
-fn panels(head_dim: usize, longest: usize) -> [usize; 2] {
-    let padded = |n: usize| n.saturating_add(GEMM_PANEL - 1);
-    [longest.saturating_mul(padded(head_dim)), padded(longest).saturating_mul(head_dim)]
-}
-
-/// Bytes of scratch each thread needs when the longest sequence has `longest` rows and heads `head_dim` elements: strips of scores, their
-/// gradients and, where they are capped, what they were before; keys or values in both ways, and keys again; products.
-pub fn scratch(p: &AttendParams, head_dim: usize, longest: usize) -> usize {
-    let (strip, [deep, wide]) = (strip(p, longest), panels(head_dim, longest));
-    let strips = strip.saturating_mul(if p.softcap > 0.0 { 3 } else { 2 });
-    let floats = strips.saturating_add(deep).saturating_add(wide.saturating_mul(2)).saturating_add(6 * LINE);
-    floats.saturating_mul(size_of::<f32>()).saturating_add(gemm_bytes())
 }
 
 /// One head of keys with the queries of one sequence.
@@ -92,19 +76,6 @@ impl Strip {
             f(from..to, self.rows.start + to - self.keys.start);
         }
     }
-}
-
-/// A thread's scratch.
-struct Space<'a> {
-    scores: &'a mut [f32],
-    grads: &'a mut [f32],
-    /// Scores before they are capped; nothing where they are not.
-    raw: &'a mut [f32],
-    /// Of an item: transposed keys, transposed values; keys, or on the way forward values.
-    keys_turned: &'a mut [f32],
-    values_turned: &'a mut [f32],
-    rows: &'a mut [f32],
-    gemm: &'a mut [u8],
 }
 
 impl Job<'_> {
@@ -196,7 +167,7 @@ impl Job<'_> {
             // SAFETY: the rows of steps are disjoint.
             let mut to = unsafe { to.part_shared(rows.clone(), 0..seen) };
             let (left, right) = (left.part(rows, 0..depth), right.part(0..depth, 0..seen));
-            k.gemm_packed(Products::F32, (left, right, panels, 0), false, &mut to, packed_scratch(gemm));
+            k.gemm_packed(Products::F32, (left, right, panels, 0), false, &mut to, space::packed(gemm));
         });
     }
 
@@ -216,7 +187,7 @@ impl Job<'_> {
             // SAFETY: an item, and so its queries' heads, is one thread's; a window ends with its use.
             let mut to = unsafe { to.part_shared(at, self.columns(strip.head)) };
             let scores = scores.part(rows, 0..seen);
-            k.gemm_packed(Products::F32, (scores, right, panels, first), false, &mut to, packed_scratch(gemm));
+            k.gemm_packed(Products::F32, (scores, right, panels, first), false, &mut to, space::packed(gemm));
         });
     }
 
@@ -270,24 +241,6 @@ impl Job<'_> {
         let seen = seen.start - keys.start..seen.end - keys.start;
         (seen.clone(), seen.start / LINE * LINE..seen.end.next_multiple_of(LINE))
     }
-
-    /// # Safety
-    /// As [`Exec::scratch_of`].
-    unsafe fn space<'a>(&self, exec: &'a Exec, thread: usize) -> Space<'a> {
-        let (strip, [deep, wide]) = (strip(self.p, self.longest()), panels(self.shape.head_dim, self.longest()));
-        // SAFETY: the caller's promise.
-        let mut rest = unsafe { exec.scratch_of(thread) };
-        let mut take = |n: usize| {
-            let start = rest.as_ptr().align_offset(size_of::<f32>() * LINE);
-            let (taken, after) = std::mem::take(&mut rest)[start..].split_at_mut(n * size_of::<f32>());
-            rest = after;
-            bytemuck::cast_slice_mut::<u8, f32>(taken)
-        };
-        let (scores, grads) = (take(strip), take(strip));
-        let raw = take(if self.p.softcap > 0.0 { strip } else { 0 });
-        let (keys_turned, values_turned, rows) = (take(wide), take(wide), take(deep));
-        Space { scores, grads, raw, keys_turned, values_turned, rows, gemm: rest }
-    }
 }
 
 /// out = softmax(scale q k^T) v, each row seeing its sequence up to itself.
@@ -309,7 +262,7 @@ pub fn attend_rows(
     exec.pool.share(job.items(), |thread, i| {
         let (kernels, item) = (exec.kernels, job.item(i));
         // SAFETY: a thread has one item at a time.
-        let mut space = unsafe { job.space(exec, thread) };
+        let mut space = unsafe { Space::new(exec, thread, p, shape.head_dim, job.longest()) };
         job.turn(kernels, &item, false, &mut space);
         kernels.gemm_pack(Products::F32, job.keys(v, item.head, &item.rows), space.rows);
         job.strips(&item, |strip| {
@@ -340,7 +293,7 @@ pub fn attend_rows_backward(
     exec.pool.share(job.items(), |thread, i| {
         let (kernels, item) = (exec.kernels, job.item(i));
         // SAFETY: a thread has one item at a time.
-        let mut space = unsafe { job.space(exec, thread) };
+        let mut space = unsafe { Space::new(exec, thread, p, shape.head_dim, job.longest()) };
         // SAFETY (of all windows below): an item, and so its rows of its heads, is one thread's; a window ends with its use.
         let own = |whole: &TileMut, rows: &Range<usize>, head: usize| {
             // SAFETY: as above.
@@ -367,10 +320,4 @@ pub fn attend_rows_backward(
             kernels.gemm(strip.mat(space.grads, seen).t(), q, true, &mut dk, space.gemm);
         });
     })
-}
-
-/// The scratch of a product whose second operand is packed.
-fn packed_scratch(gemm: &mut [u8]) -> &mut [f32] {
-    let start = gemm.as_ptr().align_offset(size_of::<f32>() * LINE);
-    bytemuck::cast_slice_mut(&mut gemm[start..][..gemm_parts()[1]])
 }
