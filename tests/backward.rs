@@ -2,10 +2,8 @@
 //! number of threads; packed sequences as if alone; no allocation; the plan is what is taken (see `Lesson`).
 
 #[path = "common/lesson.rs"]
-#[allow(dead_code)]
 mod lesson;
 #[path = "common/run.rs"]
-#[allow(dead_code)]
 mod run;
 #[path = "common/wide.rs"]
 mod wide;

@@ -3,10 +3,8 @@
 #[path = "common/counting.rs"]
 mod counting;
 #[path = "common/lesson.rs"]
-#[allow(dead_code)]
 mod lesson;
 #[path = "common/run.rs"]
-#[allow(dead_code)]
 mod run;
 
 use counting::{allocations, settle};

@@ -4,7 +4,6 @@
 #![cfg(all(feature = "capi", unix))]
 
 #[path = "common/c.rs"]
-#[allow(dead_code)]
 mod c;
 
 use std::path::{Path, PathBuf};

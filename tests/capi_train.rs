@@ -4,7 +4,6 @@
 mod abi;
 mod golden;
 #[path = "common/run.rs"]
-#[allow(dead_code)]
 mod run;
 
 use abi::{Host, floats, floats_mut, ints, ok};

@@ -2,10 +2,8 @@
 
 mod golden;
 #[path = "common/lesson.rs"]
-#[allow(dead_code)]
 mod lesson;
 #[path = "common/run.rs"]
-#[allow(dead_code)]
 mod run;
 
 use golden::llama::{llama, names};

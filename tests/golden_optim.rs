@@ -4,7 +4,6 @@
 mod exec;
 mod golden;
 #[path = "common/run.rs"]
-#[allow(dead_code)]
 mod run;
 
 use exec::Bench;

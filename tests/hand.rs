@@ -2,7 +2,6 @@
 //! that plain loops compute, and what does not fit is refused.
 
 #[path = "common/run.rs"]
-#[allow(dead_code)]
 mod run;
 
 use qorus::engine::{Context, ContextParams, Model, Runtime};

@@ -5,7 +5,6 @@
 #[path = "common/counting.rs"]
 mod counting;
 #[path = "common/run.rs"]
-#[allow(dead_code)]
 mod run;
 
 use counting::{allocations, bytes, settle};

@@ -8,7 +8,7 @@ use qorus_kernels::Type;
 /// What residual branches keep of a forward pass, and layers with a cache of their own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Keep {
-    /// Everything, in f32.
+    /// Everything but what costs next to nothing to compute again ([`super::sequence`]), in f32.
     #[default]
     F32,
     /// What lies inside a layer (queries, keys, values; gates) rounded to bf16, half the bytes; the rows between layers in f32. The

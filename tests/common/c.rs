@@ -1,4 +1,5 @@
 //! C and C++ programs, built against the shared library and run.
+#![allow(dead_code)] // no test uses all of it
 
 use std::io::Write as _; // not held back by the test harness, as the print macros are
 use std::path::{Path, PathBuf};

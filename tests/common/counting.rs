@@ -53,7 +53,7 @@ pub fn allocations<R>(f: impl FnOnce() -> R) -> (usize, R) {
 }
 
 /// Bytes that the counted allocations took, given back ones not deducted.
-#[allow(dead_code)]
+#[allow(dead_code)] // most tests ask for their number alone
 pub fn bytes() -> usize {
     BYTES.load(Relaxed)
 }

@@ -1,4 +1,5 @@
 //! Training passes over a whole graph, in memory that they must need to the last byte.
+#![allow(dead_code)] // no test uses all of it
 
 use qorus::Isa;
 use qorus::engine::Runtime;

@@ -1,4 +1,5 @@
 //! Models of tests/reference, run.
+#![allow(dead_code)] // no test uses all of it
 
 use qorus::engine::{Context, ContextParams, Model, Runtime, Token};
 use qorus::{Isa, Type};
