@@ -13,5 +13,4 @@ mod simd;
 
 pub use simd::Avx2;
 #[cfg(feature = "train")]
-pub(crate) use simd::to_bf16;
-pub(crate) use simd::transpose;
+pub(crate) use simd::load_four;

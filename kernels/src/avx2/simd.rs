@@ -149,11 +149,6 @@ impl Simd for Avx2 {
     fn round_bf16(self, x: __m256) -> __m256 {
         cpu!(to_bf16(x))
     }
-    #[cfg(feature = "train")]
-    #[inline(always)]
-    fn round_eight_bf16(self, x: __m256) -> __m256 {
-        cpu!(to_bf16(x))
-    }
     #[inline(always)]
     fn greater(self, a: __m256, b: __m256) -> __m256 {
         cpu!(_mm256_max_ps(a, b))
@@ -216,12 +211,9 @@ impl Simd for Avx2 {
         cpu!(_mm_prefetch::<_MM_HINT_T0>(x.cast()))
     }
     #[inline(always)]
-    fn transpose(self, rows: [&[f32; 8]; 8]) -> [__m256; 8] {
-        cpu!(transpose(rows))
-    }
-    #[inline(always)]
-    fn store_eight(self, x: &mut [f32; 8], v: __m256) {
-        cpu!(_mm256_storeu_ps(x.as_mut_ptr(), v))
+    fn columns(self, rows: &[&[f32; 16]; 16], four: usize, part: usize) -> [__m256; 4] {
+        assert!(four < 4 && part < 2);
+        cpu!(columns(rows, four, 8 * part))
     }
 
     #[inline(always)]
@@ -328,28 +320,27 @@ fn add_product(a: __m256, b: __m256, sum: __m256) -> __m256 {
     unsafe { core::mem::transmute::<[f32; 8], __m256>(sum) }
 }
 
-/// Eight rows of eight as eight columns: exchanged in quarters, then pairs, then singly.
+/// Four elements of sixteen. Panics when they are not there.
+#[target_feature(enable = "sse")]
+#[inline]
+pub fn load_four(x: &[f32; 16], four: usize) -> __m128 {
+    let x: &[f32; 4] = &x.as_chunks().0[four];
+    // SAFETY: four elements.
+    unsafe { _mm_loadu_ps(x.as_ptr()) }
+}
+
+/// Eight rows from `first` on: fours of one place side by side, then exchanged inside fours.
 #[target_feature(enable = "avx")]
 #[inline]
-pub fn transpose(rows: [&[f32; 8]; 8]) -> [__m256; 8] {
-    let mut v = [_mm256_setzero_ps(); 8];
-    for i in 0..4 {
-        // Row i beside row i + 4, first their low halves, then their high ones.
-        let half = |at: usize| {
-            let (low, high): (*const f32, *const f32) = (rows[i].as_ptr(), rows[i + 4].as_ptr());
-            // SAFETY: both rows have eight elements, and `at` is 0 or 4.
-            unsafe { _mm256_set_m128(_mm_loadu_ps(high.add(at)), _mm_loadu_ps(low.add(at))) }
-        };
-        (v[i], v[i + 4]) = (half(0), half(4));
-    }
-    let mut columns = v;
-    for i in [0, 4] {
-        let (a, b) = (_mm256_unpacklo_ps(v[i], v[i + 1]), _mm256_unpacklo_ps(v[i + 2], v[i + 3]));
-        columns[i] = _mm256_shuffle_ps::<0x44>(a, b);
-        columns[i + 1] = _mm256_shuffle_ps::<0xee>(a, b);
-        let (a, b) = (_mm256_unpackhi_ps(v[i], v[i + 1]), _mm256_unpackhi_ps(v[i + 2], v[i + 3]));
-        columns[i + 2] = _mm256_shuffle_ps::<0x44>(a, b);
-        columns[i + 3] = _mm256_shuffle_ps::<0xee>(a, b);
-    }
-    columns
+fn columns(rows: &[&[f32; 16]; 16], four: usize, first: usize) -> [__m256; 4] {
+    let row = |i: usize| load_four(rows[first + i], four);
+    let fours = |i| _mm256_set_m128(row(i + 4), row(i));
+    let (low, high) = (_mm256_unpacklo_ps(fours(0), fours(1)), _mm256_unpacklo_ps(fours(2), fours(3)));
+    let (low2, high2) = (_mm256_unpackhi_ps(fours(0), fours(1)), _mm256_unpackhi_ps(fours(2), fours(3)));
+    [
+        _mm256_shuffle_ps::<0x44>(low, high),
+        _mm256_shuffle_ps::<0xee>(low, high),
+        _mm256_shuffle_ps::<0x44>(low2, high2),
+        _mm256_shuffle_ps::<0xee>(low2, high2),
+    ]
 }

@@ -1,7 +1,7 @@
 //! The arithmetic of AVX-512, behind a token that proves the CPU has it.
 
+use crate::avx2::load_four;
 #[cfg(feature = "train")]
-use crate::avx2::to_bf16;
 use crate::lanes::{Lanes, Pairs, Simd};
 #[cfg(feature = "train")]
 use crate::scalar::pairs;
@@ -182,11 +182,6 @@ impl<const BF16: bool> Simd for Token<BF16> {
             _mm512_castsi512_ps(_mm512_and_si512(rounded, _mm512_set1_epi32(0xffff_0000u32 as i32)))
         })
     }
-    #[cfg(feature = "train")]
-    #[inline(always)]
-    fn round_eight_bf16(self, x: __m256) -> __m256 {
-        if BF16 { cpu!(nearest_eight_bf16(x)) } else { cpu!(to_bf16(x)) }
-    }
     #[inline(always)]
     fn greater(self, a: __m512, b: __m512) -> __m512 {
         cpu!(_mm512_max_ps(a, b))
@@ -249,12 +244,9 @@ impl<const BF16: bool> Simd for Token<BF16> {
         cpu!(_mm_prefetch::<_MM_HINT_T0>(x.cast()))
     }
     #[inline(always)]
-    fn transpose(self, rows: [&[f32; 8]; 8]) -> [__m256; 8] {
-        cpu!(crate::avx2::transpose(rows))
-    }
-    #[inline(always)]
-    fn store_eight(self, x: &mut [f32; 8], v: __m256) {
-        cpu!(_mm256_storeu_ps(x.as_mut_ptr(), v))
+    fn columns(self, rows: &[&[f32; 16]; 16], four: usize, _: usize) -> [__m512; 4] {
+        assert!(four < 4);
+        cpu!(columns(rows, four))
     }
 
     #[inline(always)]
@@ -314,16 +306,6 @@ fn nearest_bf16(x: __m512) -> __m512 {
     _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves)))
 }
 
-/// The same of eight elements.
-#[cfg(feature = "train")]
-#[target_feature(enable = "avx2,avx512vl,avx512bf16")]
-#[inline]
-fn nearest_eight_bf16(x: __m256) -> __m256 {
-    // SAFETY: both are 16 bytes.
-    let halves = unsafe { core::mem::transmute::<__m128bh, __m128i>(_mm256_cvtneps_pbh(x)) };
-    _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(halves)))
-}
-
 impl Pairs for Avx512Bf16 {
     #[inline(always)]
     fn load_pairs(self, x: &[u8; 64], _: usize) -> __m512 {
@@ -343,4 +325,25 @@ impl Pairs for Avx512Bf16 {
             _mm512_dpbf16_ps(sum, a, b)
         })
     }
+}
+
+/// Rows in fours: those of one place of all fours side by side, then exchanged inside fours.
+#[target_feature(enable = "avx512f,avx512dq")]
+#[inline]
+fn columns(rows: &[&[f32; 16]; 16], four: usize) -> [__m512; 4] {
+    let row = |i: usize| load_four(rows[i], four);
+    let fours = |i| {
+        let x = _mm512_castps128_ps512(row(i));
+        let x = _mm512_insertf32x4::<1>(x, row(i + 4));
+        let x = _mm512_insertf32x4::<2>(x, row(i + 8));
+        _mm512_insertf32x4::<3>(x, row(i + 12))
+    };
+    let (low, high) = (_mm512_unpacklo_ps(fours(0), fours(1)), _mm512_unpacklo_ps(fours(2), fours(3)));
+    let (low2, high2) = (_mm512_unpackhi_ps(fours(0), fours(1)), _mm512_unpackhi_ps(fours(2), fours(3)));
+    [
+        _mm512_shuffle_ps::<0x44>(low, high),
+        _mm512_shuffle_ps::<0xee>(low, high),
+        _mm512_shuffle_ps::<0x44>(low2, high2),
+        _mm512_shuffle_ps::<0xee>(low2, high2),
+    ]
 }

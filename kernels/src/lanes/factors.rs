@@ -8,7 +8,6 @@
 
 use super::Simd;
 use crate::scalar::pairs;
-use core::arch::x86_64::__m256;
 
 /// How words of a panel come into being.
 pub trait Factors<S: Simd> {
@@ -19,8 +18,6 @@ pub trait Factors<S: Simd> {
 
     /// A register of elements.
     fn register(s: S, v: S::V) -> S::V;
-    /// Eight elements.
-    fn eight(s: S, v: __m256) -> __m256;
     /// One element.
     fn one(x: f32) -> f32;
     /// What [`Factors::stay_normal`] has to know of the words of panels.
@@ -43,10 +40,6 @@ impl<S: Simd> Factors<S> for Bare {
 
     #[inline(always)]
     fn register(_: S, v: S::V) -> S::V {
-        v
-    }
-    #[inline(always)]
-    fn eight(_: S, v: __m256) -> __m256 {
         v
     }
     #[inline(always)]
@@ -75,10 +68,6 @@ impl<S: Simd> Factors<S> for Rounded {
     #[inline(always)]
     fn register(s: S, v: S::V) -> S::V {
         s.round_bf16(v)
-    }
-    #[inline(always)]
-    fn eight(s: S, v: __m256) -> __m256 {
-        s.round_eight_bf16(v)
     }
     #[inline(always)]
     fn one(x: f32) -> f32 {

@@ -38,8 +38,6 @@ pub mod softmax;
 pub mod stored;
 pub mod vector;
 
-use core::arch::x86_64::__m256;
-
 /// A CPU level's arithmetic on one register of f32. A value of the type proves that the CPU has the level.
 ///
 /// Sixteen elements are [`Simd::PARTS`] registers; `part` counts them, and must be less.
@@ -95,9 +93,6 @@ pub trait Simd: Copy {
     /// As [`crate::scalar::pairs::round`].
     #[cfg(feature = "train")]
     fn round_bf16(self, x: Self::V) -> Self::V;
-    /// The same of eight elements.
-    #[cfg(feature = "train")]
-    fn round_eight_bf16(self, x: __m256) -> __m256;
     /// `a` where it is greater, else `b`.
     fn greater(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a` where it is less, else `b`.
@@ -128,10 +123,8 @@ pub trait Simd: Copy {
     fn fence(self);
     /// Asks for a line of the cache.
     fn prefetch(self, x: *const f32);
-    /// Eight rows of eight as eight columns.
-    fn transpose(self, rows: [&[f32; 8]; 8]) -> [__m256; 8];
-    /// The way back of eight elements.
-    fn store_eight(self, x: &mut [f32; 8], v: __m256);
+    /// The columns `4 * four..4 * four + 4` of sixteen rows, of each a part. Panics when they have not so many.
+    fn columns(self, rows: &[&[f32; 16]; 16], four: usize, part: usize) -> [Self::V; 4];
 
     /// Sixteen lanes added in the order of [`crate::order`].
     fn sum(self, lanes: Lanes<Self>) -> f32;
