@@ -165,7 +165,7 @@ fn optimizer(exec: &Exec, report: &mut Report) {
     let (mut w, mut g) = (large(slots.elements(), || 0.0), large(slots.elements(), || 1e-3));
     let mut work = region(clip::need(&slots).peak());
     let seconds = best(8, || {
-        let norm = work.with_frame(|frame| clip::norm(exec, frame, &slots, &g));
+        let norm = work.with_frame(|frame| clip::norm(exec, frame, &slots, &*g));
         let norm = norm.unwrap_or_else(|e| panic!("{e}")).unwrap_or_else(|e| panic!("{e:?}"));
         clip::apply(exec, &slots, &mut g, Clip::Norm(1e9).bounds(norm)).unwrap_or_else(|e| panic!("{e}"));
     });
@@ -177,7 +177,7 @@ fn optimizer(exec: &Exec, report: &mut Report) {
     let method = Method::AdamW(Betas::default());
     let mut adam = Optimizer::new(method, &Group::pair(0.01), slots).unwrap_or_else(|e| panic!("{e}"));
     let seconds = best(8, || {
-        adam.update(exec, &mut w, &mut g, 1e-3, (1.0, f64::INFINITY)).unwrap_or_else(|e| panic!("{e}"));
+        adam.update(exec, &mut w, &mut *g, 1e-3, (1.0, f64::INFINITY)).unwrap_or_else(|e| panic!("{e}"));
     });
     // Weights, gradients and two moments, read and written.
     report.bytes("adamw 50M", seconds, 8.0 * n as f64);

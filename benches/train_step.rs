@@ -137,6 +137,7 @@ impl Shape {
             passes: self.seqs / o.micro,
             slice: o.slice,
             keep: o.keep,
+            sparse: true,
             method: Method::AdamW(Betas::default()),
             groups: Group::pair(0.1),
             ..TrainerParams::default()

@@ -15,11 +15,11 @@ use qorus::layers::keep::Keep;
 use qorus::memory::{Need, Region};
 use qorus::train::clip::{self, Clip};
 use qorus::train::control::Control;
-use qorus::train::data::{BatchParams, Batches, Fill, Source, Split, prepare};
+use qorus::train::data::{BatchParams, Batches, Fill, Place, Source, Split, prepare};
 use qorus::train::loss::{CrossEntropy, Logits, Reduction, Targets, Total, mse, mse_grad, mse_need};
 use qorus::train::optim::{Group, Optimizer};
 use qorus::train::run::{Report, Run, RunParams, Watch};
-use qorus::train::{AdapterParams, Trainer, TrainerParams};
+use qorus::train::{AdapterParams, Examples, Trainer, TrainerParams};
 use qorus::{Isa, Result};
 use std::sync::Arc;
 use tensors::{methods, params, random};
@@ -64,6 +64,7 @@ fn a_step_allocates_nothing() {
             assert_eq!(optimizer.high_water(), Optimizer::need(&method, optimizer.slots()).peak());
             assert_eq!(optimizer.state().len(), optimizer.high_water());
         }
+        assert_eq!(by_rows(threads), 0, "an embedding's gradient by rows on {threads} threads");
         for keep in [Keep::F32, Keep::Bf16, Keep::Inputs] {
             assert_eq!(a_run(threads, keep, None), 0, "a run on {threads} threads, {keep:?}");
             for (kind, dropout) in [(Kind::Lora, 0.0), (Kind::Dora, 0.1)] {
@@ -117,4 +118,27 @@ fn a_run(threads: usize, keep: Keep, adapter: Option<AdapterParams>) -> usize {
     Run::new(&mut trainer, &mut feed, Some(&mut kept), &rules).unwrap().go(&Control::new(), &mut between).unwrap();
     std::fs::remove_dir_all(&dir).unwrap();
     between.count
+}
+
+/// Allocations of a step in which an embedding's gradient is kept by rows.
+fn by_rows(threads: usize) -> usize {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let model = Model::open(&Runtime::new(threads, None).unwrap(), &root.join("tests/reference/llama.gguf")).unwrap();
+    let params = TrainerParams { rows: 20, longest: 20, sparse: true, ..TrainerParams::default() };
+    let whole = TrainerParams { sparse: false, ..params.clone() };
+    let [mut trainer, whole] = [params, whole].map(|params| Trainer::new(&model, &params, |_| true).unwrap());
+    assert!(trainer.reserved().gradients < whole.reserved().gradients);
+    let (tokens, targets) = ((0..20).collect::<Vec<u32>>(), (1..21).collect::<Vec<i32>>());
+    let places: Vec<Place> = (0..20).map(|pos| Place { seq: 0, pos }).collect();
+    let examples = Examples { tokens: &tokens, places: &places, lens: &[20], targets: &targets, ..Examples::default() };
+    let mut step = || {
+        trainer.learn(&examples, 20.0, 0).unwrap();
+        trainer.zero_grad().unwrap();
+        trainer.learn(&examples, 20.0, 1).unwrap();
+        trainer.step(1e-3, Clip::Norm(1.0)).unwrap();
+    };
+    step();
+    start();
+    step();
+    stop()
 }

@@ -84,6 +84,7 @@ fn training(args: &Args, gguf: &Gguf, graph: &Graph, base: Plan, threads: usize)
             _ => Method::AdamW(betas),
         },
         adapter: lora.then_some(adapter),
+        sparse: true,
         budget: args.budget.unwrap_or(0),
         ..TrainerParams::default()
     };

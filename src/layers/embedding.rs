@@ -3,7 +3,7 @@
 #[cfg(feature = "train")]
 use super::train::Pass;
 #[cfg(feature = "train")]
-use super::trained::Grads;
+use super::trained::{Grads, TableGrad};
 use super::{Run, Weight};
 use crate::error::Result;
 use crate::ops::embedding::embedding;
@@ -33,8 +33,10 @@ impl Embedding {
 impl Embedding {
     /// The table's gradient: `dw[token i] += dy[i]`.
     pub fn backward(&self, pass: &Pass, dy: &[f32], grads: &mut Grads) -> Result<()> {
-        match grads.matrix(&self.table) {
-            Some(dw) => embedding_backward(&pass.run.exec, pass.run.tokens, dy, self.width(), dw),
+        let (exec, tokens) = (&pass.run.exec, pass.run.tokens);
+        match grads.table(&self.table) {
+            Some(TableGrad::Dense(dw)) => embedding_backward(exec, tokens, dy, self.width(), dw),
+            Some(TableGrad::Rows(rows)) => rows.add(exec, tokens, dy),
             None => Ok(()),
         }
     }

@@ -22,6 +22,8 @@ pub mod param;
 pub mod residual;
 pub mod sequence;
 #[cfg(feature = "train")]
+pub mod sparse;
+#[cfg(feature = "train")]
 pub mod train;
 #[cfg(feature = "train")]
 pub mod trained;

@@ -54,7 +54,7 @@ impl Exec<'_> {
     /// # Safety
     /// Only part `index` of a running job may call this, and not before it is done with what the last call gave.
     #[allow(clippy::mut_from_ref)] // exclusive by the caller's promise
-    unsafe fn scratch_of(&self, index: usize) -> &mut [u8] {
+    pub(crate) unsafe fn scratch_of(&self, index: usize) -> &mut [u8] {
         // SAFETY: parts of different threads are disjoint; the caller is the only user of its own.
         unsafe { self.scratch.part(index * self.scratch_bytes..(index + 1) * self.scratch_bytes) }
     }

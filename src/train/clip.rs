@@ -1,5 +1,6 @@
 //! The norm of all gradients, taken from partial sums at fixed places, what it makes of them, and where it went wrong.
 
+use super::gradients::Gradients;
 use super::not_negative;
 use super::slots::{CHUNK, Slots};
 use crate::error::{Result, fail};
@@ -65,46 +66,46 @@ pub fn need(slots: &Slots) -> Need {
 }
 
 /// The square root of the sum of squares of all gradients, or the first that is NaN or infinite.
-pub fn norm(exec: &Exec, frame: &mut Frame, slots: &Slots, g: &[f32]) -> Result<std::result::Result<f64, Fault>> {
-    slots.check("the buffer of gradients", g.len())?;
+pub fn norm<'a>(
+    exec: &Exec,
+    frame: &mut Frame,
+    slots: &Slots,
+    g: impl Into<Gradients<'a>>,
+) -> Result<std::result::Result<f64, Fault>> {
+    let g = g.into();
+    g.check(slots)?;
     let partials: &mut [f32] = frame.sub().take(slots.chunks())?;
     let shards = Shards::new(partials);
-    exec.pool.split(slots.chunks(), 1, |part| {
-        for i in part {
-            // SAFETY: each chunk is one thread's.
-            let partial = unsafe { shards.part(i..i + 1) };
-            partial[0] = exec.kernels.sum_squares(&g[slots.chunk(i).range]);
-        }
+    exec.pool.share(slots.chunks(), |thread, i| {
+        // SAFETY: each chunk is one thread's, and a thread has one at a time.
+        let (partial, g) = unsafe { (shards.part(i..i + 1), g.chunk(exec, thread, &slots.chunk(i))) };
+        partial[0] = exec.kernels.sum_squares(g);
     })?;
-    Ok(total(slots, partials, g))
-}
-
-/// The same of partial sums that were taken already, where gradients were last written: the sums of squares of all chunks, in order.
-pub fn total(slots: &Slots, partials: &[f32], g: &[f32]) -> std::result::Result<f64, Fault> {
     let mut sum = 0.0;
     for (i, partial) in partials.iter().enumerate() {
         let chunk = slots.chunk(i);
-        let gradients = &g[chunk.range.clone()];
-        if let Some(at) = add(&mut sum, *partial, gradients) {
+        // SAFETY: nothing else runs.
+        if let Some((at, value)) = add(&mut sum, *partial, || unsafe { g.chunk(exec, 0, &chunk) }) {
             let element = chunk.range.start - slots.list()[chunk.param].range.start + at;
-            return Err(Fault { param: chunk.param, element, value: gradients[at] });
+            return Ok(Err(Fault { param: chunk.param, element, value }));
         }
     }
-    Ok(sum.sqrt())
+    Ok(Ok(sum.sqrt()))
 }
 
-/// Adds the partial sum of a chunk; the first of its gradients that is no number, if there is one.
-fn add(sum: &mut f64, partial: f32, g: &[f32]) -> Option<usize> {
+/// Adds the partial sum of a chunk; the place and value of the first of its gradients that is no number, if there is one.
+fn add<'a>(sum: &mut f64, partial: f32, g: impl FnOnce() -> &'a [f32]) -> Option<(usize, f32)> {
     if partial.is_finite() {
         *sum += f64::from(partial);
         return None;
     }
+    let g = g();
     let bad = g.iter().position(|g| !g.is_finite());
     if bad.is_none() {
         // Finite gradients whose squares are too large for f32.
         *sum += g.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>();
     }
-    bad
+    bad.map(|at| (at, g[at]))
 }
 
 /// Adds the sum of squares of a tensor that lies alone, with the bits it has in [`norm`]; or the place and value of its first
@@ -123,9 +124,8 @@ pub fn add_squares(exec: &Exec, g: &[f32], sum: &mut f64) -> Result<Option<(usiz
             }
         })?;
         for (i, partial) in partials.iter().enumerate() {
-            if let Some(at) = add(sum, *partial, &g[chunk(i)]) {
-                let at = chunk(i).start + at;
-                return Ok(Some((slice * 1024 * CHUNK + at, g[at])));
+            if let Some((at, value)) = add(sum, *partial, || &g[chunk(i)]) {
+                return Ok(Some((slice * 1024 * CHUNK + chunk(i).start + at, value)));
             }
         }
     }

@@ -11,8 +11,10 @@ use super::trainer::{Objective, TrainerParams};
 use crate::engine::Model;
 use crate::error::{Result, fail};
 use crate::gguf::Gguf;
+use crate::layers::Layer;
 use crate::layers::adapters::Factor;
 use crate::layers::sequence;
+use crate::layers::sparse::Table;
 use crate::layers::train::PassSizes;
 use crate::layers::trained::{Param, Trained};
 use crate::memory::{Need, Plan};
@@ -45,6 +47,8 @@ pub(super) struct Layout {
     pub work: Need,
     /// Each thread's scratch.
     pub scratch: usize,
+    /// The embedding whose gradient is kept by rows.
+    pub table: Option<Table>,
     /// Bytes of a run's batches.
     batches: usize,
 }
@@ -102,8 +106,19 @@ impl Layout {
             head: head_cache,
             work,
             scratch: graph.train_scratch(longest),
+            table: table(graph, trained, params),
             batches,
         })
+    }
+
+    /// Bytes of the gradients that are not kept by rows.
+    pub fn gradients(&self, trained: &Trained) -> usize {
+        Need::new().take::<f32>(trained.len() - self.skipped(trained)).peak()
+    }
+
+    /// Elements of those that are.
+    pub fn skipped(&self, trained: &Trained) -> usize {
+        if self.table.is_some() { trained.second() } else { 0 }
     }
 
     pub fn plan(&self, trained: &Trained, slots: &Slots, method: &Method, threads: usize) -> Plan {
@@ -114,13 +129,26 @@ impl Layout {
             adapters: adapted.saturating_add(trained.sites().rows() * size_of::<f32>()),
             activations: self.work.peak(),
             forward_cache: Need::new().take::<f32>(self.cache).peak(),
-            gradients: block,
+            gradients: self.gradients(trained).saturating_add(self.table.map_or(0, |table| table.bytes())),
             optimizer: Optimizer::need(method, slots).peak(),
             threads: (threads - 1) * threads::STACK_BYTES,
             scratch: self.scratch.saturating_mul(threads).saturating_add(self.batches),
             ..Plan::default()
         }
     }
+}
+
+/// The embedding, where it is the first that is trained, no other layer shares it, and a step reads less than half of its rows.
+fn table(graph: &Graph, trained: &Trained, params: &TrainerParams) -> Option<Table> {
+    let (true, [Layer::Embedding(embedding), others @ ..]) = (params.sparse, &graph.layers[..]) else { return None };
+    let w = embedding.table;
+    let same = |param: &Param| matches!(param, Param::Matrix(other) if other.tensor() == w.tensor());
+    let mut shared = false;
+    others.iter().for_each(|layer| layer.params(&mut |param| shared |= same(&param)));
+    let first = trained.list().first().is_some_and(|first| same(&first.param));
+    let most = params.rows.saturating_mul(params.passes);
+    let table = Table { rows: w.rows, width: w.cols, most, tokens: params.rows };
+    (first && !shared && most.saturating_mul(2) < w.rows).then_some(table)
 }
 
 /// The bytes by class of a model that is trained, and of its trainer. From metadata alone: of the graph, its file, and the bytes of the

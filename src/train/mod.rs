@@ -15,6 +15,7 @@ pub mod distill;
 pub mod examples;
 pub mod export;
 pub mod fit;
+pub mod gradients;
 pub mod init;
 pub mod layout;
 pub mod loss;

@@ -4,6 +4,7 @@
 //! fused pass that clips, decays, updates moments and weights and zeroes the gradients.
 
 use super::clip::{self, Clip, Fault};
+use super::gradients::GradientsMut;
 use super::method::{Step, step_of};
 use super::moments::{self, Moments};
 use super::not_negative;
@@ -141,18 +142,19 @@ impl Optimizer {
     /// gradients are multiplied by before all else, as one over the number of batches they are the sum of.
     ///
     /// Gradients become zeros. When one is NaN or infinite nothing is changed: see [`Outcome`].
-    pub fn step(
+    pub fn step<'a>(
         &mut self,
         exec: &Exec,
         frame: &mut Frame,
-        (w, g): (&mut [f32], &mut [f32]),
+        (w, g): (&mut [f32], impl Into<GradientsMut<'a>>),
         (rate, scale, clip): (f64, f64, Clip),
     ) -> Result<Outcome> {
         not_negative("the factor of the gradients", scale)?;
         clip.check()?;
         not_negative("the learning rate", rate)?;
         self.slots.check("the buffer of weights", w.len())?;
-        let norm = match clip::norm(exec, frame, &self.slots, g)? {
+        let g = g.into();
+        let norm = match clip::norm(exec, frame, &self.slots, g.view())? {
             Ok(norm) => norm * scale,
             Err(fault) => return Ok(Outcome::Faulty(fault)),
         };
@@ -163,9 +165,17 @@ impl Optimizer {
 
     /// The second pass of [`Optimizer::step`] alone: gradients are multiplied by a factor, then bounded by a limit. They must be
     /// numbers.
-    pub fn update(&mut self, exec: &Exec, w: &mut [f32], g: &mut [f32], rate: f64, bounds: (f64, f64)) -> Result<()> {
+    pub fn update<'a>(
+        &mut self,
+        exec: &Exec,
+        w: &mut [f32],
+        g: impl Into<GradientsMut<'a>>,
+        rate: f64,
+        bounds: (f64, f64),
+    ) -> Result<()> {
+        let g = g.into();
         self.slots.check("the buffer of weights", w.len())?;
-        self.slots.check("the buffer of gradients", g.len())?;
+        g.view().check(&self.slots)?;
         not_negative("the learning rate", rate)?;
         self.steps.clear();
         for (param, taken) in self.slots.list().iter().zip(&self.taken) {
@@ -173,15 +183,12 @@ impl Optimizer {
         }
         let (slots, steps, method) = (&self.slots, &self.steps, self.method);
         self.state.with_frame(|frame| {
-            let (state, w, g) = (Moments::take(frame, &method, slots.elements())?, Shards::new(w), Shards::new(g));
-            exec.pool.split(slots.chunks(), 1, |part| {
-                for i in part {
-                    let chunk = slots.chunk(i);
-                    // SAFETY: each chunk is one thread's.
-                    unsafe {
-                        let (w, g) = (w.part(chunk.range.clone()), g.part(chunk.range.clone()));
-                        state.apply(exec.kernels, &steps[chunk.param], w, g, chunk.range);
-                    }
+            let (state, w) = (Moments::take(frame, &method, slots.elements())?, Shards::new(w));
+            g.use_up(exec, slots, |chunk, g| {
+                // SAFETY: each chunk is one thread's.
+                unsafe {
+                    let w = w.part(chunk.range.clone());
+                    state.apply(exec.kernels, &steps[chunk.param], w, g, chunk.range);
                 }
             })
         })?;

@@ -123,7 +123,20 @@ impl Trainer {
         }
         self.measure()?;
         let Trainer {
-            model, params, layout, trained, values, lengths, plain, grads, cache, work, scratch, cancel, ..
+            model,
+            params,
+            layout,
+            trained,
+            values,
+            lengths,
+            plain,
+            grads,
+            rows: sparse,
+            cache,
+            work,
+            scratch,
+            cancel,
+            ..
         } = self;
         let (graph, rows) = (&model.graph, examples.places.len());
         let (end, width, out, slice) = (layout.end, layout.width, layout.out, layout.slice);
@@ -139,7 +152,8 @@ impl Trainer {
             true => Params::of(&model.store),
             false => Params::with(&model.store, Values::with_lengths(trained, values, lengths)?),
         };
-        let mut grads = Grads::new(trained, floats(grads, trained.len()))?;
+        let grads = floats(grads, trained.len() - layout.skipped(trained));
+        let mut grads = Grads::with_rows(trained, grads, sparse.as_mut())?;
         let sizes = |rows, longest| PassSizes { rows, longest, keep: params.keep, eight: params.eight, trained };
         let longest = examples.lens.iter().max().map_or(0, |&len| len as usize);
         let whole = sizes(rows, longest);

@@ -7,6 +7,7 @@ use super::adapter::{self, AdapterParams};
 use super::clip::{self, Clip};
 use super::compare::Compared;
 use super::distill::Distill;
+use super::gradients::GradientsMut;
 use super::layout::{Layout, name_of, reserved, slots};
 use super::optim::{Group, Method, Optimizer, Outcome};
 use super::preference::Preference;
@@ -15,6 +16,7 @@ use crate::engine::Model;
 use crate::engine::adapter as engine;
 use crate::error::{Result, fail, try_vec};
 use crate::layers::keep::Keep;
+use crate::layers::sparse::SparseRows;
 use crate::layers::trained::{Param, Snapshot, Trained};
 use crate::memory::{Need, Plan, Region};
 use crate::ops::Exec;
@@ -100,6 +102,9 @@ pub struct TrainerParams {
     /// Whether the products of frozen blocks round what goes in to 8 bits on the way forward, as inference does. The way back is that of
     /// exact products.
     pub eight: bool,
+    /// Whether the gradient of an embedding that no other layer shares is kept by rows, where a step reads less than half of them. A step
+    /// then takes no more than [`TrainerParams::passes`] passes.
+    pub sparse: bool,
     /// Decides dropout, and what an adapter begins with.
     pub seed: u64,
     /// Bytes the plan may come to beyond the mapped file; 0: no limit.
@@ -120,6 +125,7 @@ impl Default for TrainerParams {
             groups: Group::pair(0.01),
             adapter: None,
             eight: false,
+            sparse: false,
             seed: 0,
             budget: 0,
         }
@@ -135,6 +141,8 @@ pub struct Trainer {
     optimizer: Optimizer,
     pub(super) values: Region,
     pub(super) grads: Region,
+    /// Of those the ones that are kept by rows.
+    pub(super) rows: Option<SparseRows>,
     /// Of the rows that an adapter brings to lengths, the ones they have with the values of now where `measured` says so.
     pub(super) lengths: Vec<f32>,
     measured: bool,
@@ -186,7 +194,8 @@ impl Trainer {
             lengths,
             measured: false,
             plain: false,
-            grads: Region::large(block)?,
+            grads: Region::large(layout.gradients(&trained))?,
+            rows: layout.table.map(SparseRows::new).transpose()?,
             cache: Region::large(Need::new().take::<f32>(layout.cache).peak())?,
             work: Region::large(layout.work.peak())?,
             scratch: Region::large(layout.scratch.saturating_mul(model.runtime.pool.len()))?,
@@ -287,14 +296,14 @@ impl Trainer {
         Ok(())
     }
 
-    /// The gradients, likewise.
+    /// The gradients, likewise; where those of the first parameter are kept by rows, from the second on.
     pub fn grads(&self) -> &[f32] {
-        &bytemuck::cast_slice(self.grads.bytes())[..self.trained.len()]
+        &bytemuck::cast_slice(self.grads.bytes())[..self.trained.len() - self.layout.skipped(&self.trained)]
     }
 
     /// The same, to change.
     pub fn grads_mut(&mut self) -> &mut [f32] {
-        floats(&mut self.grads, self.trained.len())
+        floats(&mut self.grads, self.trained.len() - self.layout.skipped(&self.trained))
     }
 
     /// Setting it stops the running call at its next operation with `Cancelled`; gradients are then of no use.
@@ -316,19 +325,24 @@ impl Trainer {
     /// One step with the gradients so far; they become zeros. Where one is NaN or infinite nothing is changed.
     pub fn step(&mut self, rate: f64, clip: Clip) -> Result<Outcome> {
         (self.kept, self.measured) = (None, false);
-        let Trainer { model, layout, trained, optimizer, values, grads, work, scratch, cancel, .. } = self;
+        let Trainer { model, layout, trained, optimizer, values, grads, rows, work, scratch, cancel, .. } = self;
         let scratch = Shards::new(scratch.bytes_mut());
         let exec = exec(model, &scratch, layout.scratch, cancel);
-        let (values, grads) = (floats(values, trained.len()), floats(grads, trained.len()));
+        let (values, skipped) = (floats(values, trained.len()), layout.skipped(trained));
+        let flat = floats(grads, trained.len() - skipped);
+        let grads = GradientsMut::with_rows(flat, rows.as_mut().map(|rows| (rows, skipped)));
         work.with_frame(|frame| optimizer.step(&exec, frame, (values, grads), (rate, 1.0, clip)))
     }
 
     /// Makes all gradients 0.
     pub fn zero_grad(&mut self) -> Result<()> {
-        let Trainer { model, layout, trained, optimizer, grads, scratch, cancel, .. } = self;
+        let Trainer { model, layout, trained, grads, rows, scratch, cancel, .. } = self;
         let scratch = Shards::new(scratch.bytes_mut());
         let exec = exec(model, &scratch, layout.scratch, cancel);
-        clip::zero(&exec, optimizer.slots(), floats(grads, trained.len()))
+        if let Some(rows) = rows {
+            rows.clear();
+        }
+        clip::zero_one(&exec, floats(grads, trained.len() - layout.skipped(trained)))
     }
 }
 

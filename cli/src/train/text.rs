@@ -42,6 +42,7 @@ pub fn main(config: &Config, source: &str, begin: Begin, threads: usize, json: b
         objective: Objective::Classes { smoothing: config.train.smoothing, weights: None },
         method: config.train.method(),
         groups: config.train.groups(),
+        sparse: true,
         seed: config.train.seed,
         budget: config.train.budget()?,
         ..TrainerParams::default()

@@ -212,12 +212,14 @@ fn a_plan_of_training_says_what_each_choice_costs() {
     assert!(bytes(&rounded, "forward_cache") < bytes(&plain, "forward_cache"));
     assert!(bytes(&eight, "optimizer") * 3 < bytes(&plain, "optimizer") && bytes(&sgd, "optimizer") == 0);
     assert!(bytes(&batch, "forward_cache") > 3 * bytes(&plain, "forward_cache"));
-    assert_eq!(bytes(&plain, "gradients") * 2, bytes(&plain, "optimizer"));
+    // Of the embedding's 98 rows a step of 32 tokens reads less than half, one of 128 may read all.
+    assert!(bytes(&plain, "gradients") * 2 < bytes(&plain, "optimizer"));
+    assert_eq!(bytes(&batch, "gradients") * 2, bytes(&batch, "optimizer"));
     // The bytes a trainer then reserves.
     use qorus::engine::{Model, Runtime};
     use qorus::train::{Trainer, TrainerParams};
     let opened = Model::open(&Runtime::new(2, None).unwrap(), Path::new(&model)).unwrap();
-    let params = TrainerParams { rows: 32, longest: 32, ..TrainerParams::default() };
+    let params = TrainerParams { rows: 32, longest: 32, sparse: true, ..TrainerParams::default() };
     let reserved = Trainer::new(&opened, &params, |_| true).unwrap().reserved();
     for (class, expected) in reserved.classes() {
         assert_eq!(bytes(&plain, class), expected as u64, "{class}");

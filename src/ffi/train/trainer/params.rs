@@ -154,6 +154,8 @@ pub unsafe fn engine_params(p: &q_trainer_params) -> Result<TrainerParams> {
         // SAFETY: the host's string.
         adapter: unsafe { adapter_params(p) }?,
         eight: choice("eight_bit", p.eight_bit, &[(0, false), (1, true)])?,
+        // Hosts see gradients as whole tensors, and accumulate as often as they like.
+        sparse: false,
         seed: p.seed,
         budget: usize::try_from(p.budget).unwrap_or(usize::MAX),
     })
