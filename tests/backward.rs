@@ -658,5 +658,5 @@ fn sizes_that_do_not_fit_are_refused() {
     let mut short = vec![0.0; trained.len() - 1];
     assert_eq!(trained.load(&store, &kernels, &mut short).unwrap_err().code(), qorus::Code::Shape);
     assert!(qorus::layers::trained::Values::new(&trained, &short).is_err());
-    assert!(qorus::layers::trained::Grads::new(&trained, &mut short).is_err());
+    assert!(qorus::layers::grads::Grads::new(&trained, &mut short).is_err());
 }

@@ -6,9 +6,9 @@
 //! is there, leaves one product with it (docs/finetune.md).
 
 use super::adapters::Found;
+use super::grads::Grads;
 use super::linear::Linear;
 use super::train::{Pass, PassSizes};
-use super::trained::Grads;
 use crate::error::{Result, fail};
 use crate::memory::{Frame, Need};
 use crate::ops::dropout::dropout;

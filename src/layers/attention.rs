@@ -3,11 +3,13 @@
 #[cfg(feature = "train")]
 use super::RopeRows;
 #[cfg(feature = "train")]
+use super::grads::Grads;
+#[cfg(feature = "train")]
 use super::keep::{Kept, kept};
 #[cfg(feature = "train")]
 use super::train::{Pass, PassSizes};
 #[cfg(feature = "train")]
-use super::trained::{Grads, Param};
+use super::trained::Param;
 use super::{CacheSlot, Linear, Norm, Run, Sizes};
 use crate::error::{Result, fail};
 use crate::memory::{Frame, Need};

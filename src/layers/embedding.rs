@@ -1,9 +1,9 @@
 //! Token embedding: a row of the table for each token.
 
 #[cfg(feature = "train")]
-use super::train::Pass;
+use super::grads::{Grads, TableGrad};
 #[cfg(feature = "train")]
-use super::trained::{Grads, TableGrad};
+use super::train::Pass;
 use super::{Run, Weight};
 use crate::error::Result;
 use crate::ops::embedding::embedding;

@@ -2,9 +2,11 @@
 //! arXiv 1604.06737).
 
 #[cfg(feature = "train")]
+use super::grads::Grads;
+#[cfg(feature = "train")]
 use super::train::Pass;
 #[cfg(feature = "train")]
-use super::trained::{Grads, Param};
+use super::trained::Param;
 use super::{Run, Weight};
 use crate::error::{Result, fail};
 

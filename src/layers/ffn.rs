@@ -1,11 +1,13 @@
 //! Feed-forward networks: plain (MLP) and gated (SwiGLU, GeGLU).
 
 #[cfg(feature = "train")]
+use super::grads::Grads;
+#[cfg(feature = "train")]
 use super::keep::{Kept, kept};
 #[cfg(feature = "train")]
 use super::train::{Pass, PassSizes};
 #[cfg(feature = "train")]
-use super::trained::{Grads, Param};
+use super::trained::Param;
 use super::{Linear, Run, Sizes, Weight};
 use crate::error::Result;
 use crate::memory::{Frame, Need};

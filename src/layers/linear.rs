@@ -3,9 +3,11 @@
 #[cfg(feature = "train")]
 use super::adapted::Addition;
 #[cfg(feature = "train")]
+use super::grads::Grads;
+#[cfg(feature = "train")]
 use super::train::{Pass, PassSizes};
 #[cfg(feature = "train")]
-use super::trained::{Grads, Param};
+use super::trained::Param;
 use super::{Run, Sizes, Vector, Weight};
 use crate::error::Result;
 use crate::memory::{Frame, Need};

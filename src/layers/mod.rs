@@ -14,6 +14,8 @@ pub mod embedding;
 pub mod features;
 pub mod ffn;
 #[cfg(feature = "train")]
+pub mod grads;
+#[cfg(feature = "train")]
 pub mod keep;
 pub mod linear;
 pub mod moe;

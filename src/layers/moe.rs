@@ -2,11 +2,13 @@
 //! (Shazeer et al., arXiv 1701.06538).
 
 #[cfg(feature = "train")]
+use super::grads::Grads;
+#[cfg(feature = "train")]
 use super::keep::{Kept, kept};
 #[cfg(feature = "train")]
 use super::train::{Pass, PassSizes};
 #[cfg(feature = "train")]
-use super::trained::{Grads, Param};
+use super::trained::Param;
 use super::{Ffn, FfnKind, Linear, Run, Sizes, Weight};
 use crate::error::{Result, fail};
 use crate::memory::{Frame, Need};

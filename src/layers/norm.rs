@@ -1,9 +1,11 @@
 //! RMSNorm and LayerNorm.
 
 #[cfg(feature = "train")]
+use super::grads::Grads;
+#[cfg(feature = "train")]
 use super::train::{Pass, PassSizes};
 #[cfg(feature = "train")]
-use super::trained::{Grads, Param};
+use super::trained::Param;
 use super::{Run, Vector};
 use crate::error::Result;
 #[cfg(feature = "train")]

@@ -1,11 +1,11 @@
 //! A residual branch: y = x + f(x).
 
 #[cfg(feature = "train")]
+use super::grads::Grads;
+#[cfg(feature = "train")]
 use super::keep::Keep;
 #[cfg(feature = "train")]
 use super::train::{Pass, PassSizes};
-#[cfg(feature = "train")]
-use super::trained::Grads;
 use super::{Layer, Run, sequence};
 use crate::error::Result;
 use crate::memory::Frame;

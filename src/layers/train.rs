@@ -4,8 +4,9 @@
 //! same in both passes; how layers follow each other is in [`super::sequence`]. A backward pass consumes the cache: the next one
 //! needs another forward pass. Gradients of parameters are added to [`Grads`]; the frozen have none, and cost nothing.
 
+use super::grads::Grads;
 use super::keep::{self, Keep};
-use super::trained::{Grads, Param, Trained};
+use super::trained::{Param, Trained};
 use super::{Layer, RopeRows, Run};
 use crate::error::Result;
 use crate::memory::{Frame, Need};

@@ -3,10 +3,11 @@
 
 use qorus::Isa;
 use qorus::engine::Runtime;
+use qorus::layers::grads::Grads;
 use qorus::layers::keep::Keep;
 use qorus::layers::sequence;
 use qorus::layers::train::{Pass, PassSizes};
-use qorus::layers::trained::{Grads, Param, Trained, Values};
+use qorus::layers::trained::{Param, Trained, Values};
 use qorus::layers::{Layer, Params, Store};
 use qorus::memory::{Frame, Need, Region};
 use qorus::models::Graph;

@@ -5,9 +5,9 @@
 
 use crate::error::Result;
 use crate::layers::Layer;
+use crate::layers::grads::Grads;
 use crate::layers::keep::{Kept, kept};
 use crate::layers::train::{Pass, PassSizes};
-use crate::layers::trained::Grads;
 use crate::memory::{Frame, Need};
 
 impl Layer {
