@@ -2,9 +2,9 @@
 //!
 //!     cargo bench --features train --bench train_kernels -- [--threads N] [--isa LEVEL] [--only PART]
 //!
-//! PART is one of optimizer, cross_entropy, rows and products. It prints one object of JSON: for each operation the best of its runs in milliseconds, and the share of the limit: of the peak of f32
-//! products and sums on registers, or of the rate at which the same threads copy memory beside it (bytes read and written), or read it, where an
-//! operation only reads. The names are those of `benches/peers/train.py --kernels`. Cross-entropy, RMSNorm and softmax are told as shares of
+//! PART is one of optimizer, cross_entropy, rows and products. It prints one object of JSON: for each operation the best of its runs in
+//! milliseconds, and the share of the limit: of the peak of f32 products and sums on registers, or of the rate at which the same threads copy
+//! memory beside it (bytes read and written), or read it, where an operation only reads. The names are those of `benches/peers/train.py --kernels`. Cross-entropy, RMSNorm and softmax are told as shares of
 //! the rate of memory too, though exp costs more. All memory is in large pages, as far as the system has them: the trainer's is.
 
 use qorus::engine::Runtime;

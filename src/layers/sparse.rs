@@ -53,11 +53,6 @@ impl SparseRows {
         Ok(SparseRows { table, places, read, tokens, values: Region::large(table.values().peak())? })
     }
 
-    /// What it was made for.
-    pub fn table(&self) -> &Table {
-        &self.table
-    }
-
     /// `dw[tokens[i]] += dy[i]`. `State` when a step reads more rows than it was to.
     pub fn add(&mut self, exec: &Exec, tokens: &[u32], dy: &[f32]) -> Result<()> {
         let Table { rows, width, most, tokens: longest } = self.table;
