@@ -34,7 +34,7 @@ impl<'a> Grads<'a> {
         values: &'a mut [f32],
         rows: Option<&'a mut SparseRows>,
     ) -> Result<Grads<'a>> {
-        let expected = trained.len() - if rows.is_some() { trained.second() } else { 0 };
+        let expected = trained.len() - rows.as_ref().map_or(0, |rows| rows.elements());
         if values.len() != expected {
             fail!(Shape, "{} gradients for trained parameters of {expected}", values.len());
         }
@@ -69,7 +69,7 @@ impl<'a> Grads<'a> {
 
     /// Elements of the parameter that is not among the values.
     fn skipped(&self) -> usize {
-        if self.rows.is_some() { self.trained.second() } else { 0 }
+        self.rows.as_ref().map_or(0, |rows| rows.elements())
     }
 
     /// The gradients of what is added to a matrix: of `a` `[rank][cols]`, of `b` `[rank][site.rows()]`, and of the magnitudes of the

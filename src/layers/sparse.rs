@@ -13,6 +13,8 @@ pub struct Table {
     pub rows: usize,
     /// Elements of a row.
     pub width: usize,
+    /// Elements that it takes of a flat buffer, up to where the next tensor begins.
+    pub elements: usize,
     /// Unlike rows that a step reads at most.
     pub most: usize,
     /// Rows that a pass reads at most, like ones too.
@@ -53,9 +55,14 @@ impl SparseRows {
         Ok(SparseRows { table, places, read, tokens, values: Region::large(table.values().peak())? })
     }
 
+    /// Elements that the whole gradient would take of a flat buffer.
+    pub fn elements(&self) -> usize {
+        self.table.elements
+    }
+
     /// `dw[tokens[i]] += dy[i]`. `State` when a step reads more rows than it was to.
     pub fn add(&mut self, exec: &Exec, tokens: &[u32], dy: &[f32]) -> Result<()> {
-        let Table { rows, width, most, tokens: longest } = self.table;
+        let Table { rows, width, most, tokens: longest, .. } = self.table;
         if tokens.len() > longest || tokens.iter().any(|&t| t as usize >= rows) {
             fail!(Shape, "{} tokens for {longest} of a table of {rows}", tokens.len());
         }
@@ -108,7 +115,7 @@ mod tests {
 
     #[test]
     fn any_part_of_the_whole_can_be_had() {
-        let table = Table { rows: 7, width: 5, most: 3, tokens: 4 };
+        let table = Table { rows: 7, width: 5, elements: 35, most: 3, tokens: 4 };
         let mut sparse = SparseRows::new(table).unwrap();
         let mut whole = vec![0.0; 35];
         for row in [4, 1, 6] {

@@ -10,13 +10,13 @@ use crate::threads::Shards;
 #[derive(Clone, Copy)]
 pub struct Gradients<'a> {
     flat: &'a [f32],
-    rows: Option<(&'a SparseRows, usize)>,
+    rows: Option<&'a SparseRows>,
 }
 
 /// Gradients to use up.
 pub struct GradientsMut<'a> {
     flat: &'a mut [f32],
-    rows: Option<(&'a mut SparseRows, usize)>,
+    rows: Option<&'a mut SparseRows>,
 }
 
 impl<'a, T: AsRef<[f32]> + ?Sized> From<&'a T> for Gradients<'a> {
@@ -32,33 +32,33 @@ impl<'a, T: AsMut<[f32]> + ?Sized> From<&'a mut T> for GradientsMut<'a> {
 }
 
 impl<'a> GradientsMut<'a> {
-    /// Flat gradients of all tensors but the first, which is kept by rows and takes so many elements of a flat buffer.
-    pub fn with_rows(flat: &'a mut [f32], rows: Option<(&'a mut SparseRows, usize)>) -> Self {
+    /// Flat gradients of all tensors, but for the first where that is kept by rows.
+    pub fn with_rows(flat: &'a mut [f32], rows: Option<&'a mut SparseRows>) -> Self {
         GradientsMut { flat, rows }
     }
 
     /// The same, to read.
     pub fn view(&self) -> Gradients<'_> {
-        Gradients { flat: self.flat, rows: self.rows.as_ref().map(|(rows, len)| (&**rows, *len)) }
+        Gradients { flat: self.flat, rows: self.rows.as_deref() }
     }
 
     /// Calls `f` with each chunk and its gradients, by all threads. Those kept by rows are 0 then.
     pub(super) fn use_up(self, exec: &Exec, slots: &Slots, f: impl Fn(Chunk, &mut [f32]) + Sync) -> Result<()> {
-        let rows = self.rows.as_ref().map(|(rows, len)| (&**rows, *len));
-        let skipped = rows.map_or(0, |(_, len)| len);
+        let rows = self.rows.as_deref();
+        let skipped = rows.map_or(0, SparseRows::elements);
         let flat = Shards::new(self.flat);
         exec.pool.share(slots.chunks(), |thread, i| {
             let chunk = slots.chunk(i);
             // SAFETY: each chunk is one thread's, and a thread has one at a time.
             let g = unsafe {
                 match rows {
-                    Some((rows, _)) if chunk.param == 0 => put_together(exec, thread, rows, &chunk),
+                    Some(rows) if chunk.param == 0 => put_together(exec, thread, rows, &chunk),
                     _ => flat.part(chunk.range.start - skipped..chunk.range.end - skipped),
                 }
             };
             f(chunk, g);
         })?;
-        if let Some((rows, _)) = self.rows {
+        if let Some(rows) = self.rows {
             rows.clear();
         }
         Ok(())
@@ -73,7 +73,7 @@ impl Gradients<'_> {
 
     /// Elements of a flat buffer that are not in this one.
     fn skipped(&self) -> usize {
-        self.rows.map_or(0, |(_, len)| len)
+        self.rows.map_or(0, SparseRows::elements)
     }
 
     /// Those of a chunk: where they lie, or put together in the thread's scratch.
@@ -83,7 +83,7 @@ impl Gradients<'_> {
     pub(super) unsafe fn chunk<'b>(&'b self, exec: &'b Exec, thread: usize, chunk: &Chunk) -> &'b [f32] {
         match self.rows {
             // SAFETY: the caller's promise.
-            Some((rows, _)) if chunk.param == 0 => unsafe { put_together(exec, thread, rows, chunk) },
+            Some(rows) if chunk.param == 0 => unsafe { put_together(exec, thread, rows, chunk) },
             _ => &self.flat[chunk.range.start - self.skipped()..chunk.range.end - self.skipped()],
         }
     }

@@ -113,12 +113,12 @@ impl Layout {
 
     /// Bytes of the gradients that are not kept by rows.
     pub fn gradients(&self, trained: &Trained) -> usize {
-        Need::new().take::<f32>(trained.len() - self.skipped(trained)).peak()
+        Need::new().take::<f32>(self.flat(trained)).peak()
     }
 
-    /// Elements of those that are.
-    pub fn skipped(&self, trained: &Trained) -> usize {
-        if self.table.is_some() { trained.second() } else { 0 }
+    /// Their number.
+    pub fn flat(&self, trained: &Trained) -> usize {
+        trained.len() - self.table.map_or(0, |table| table.elements)
     }
 
     pub fn plan(&self, trained: &Trained, slots: &Slots, method: &Method, threads: usize) -> Plan {
@@ -147,7 +147,7 @@ fn table(graph: &Graph, trained: &Trained, params: &TrainerParams) -> Option<Tab
     others.iter().for_each(|layer| layer.params(&mut |param| shared |= same(&param)));
     let first = trained.list().first().is_some_and(|first| same(&first.param));
     let most = params.rows.saturating_mul(params.passes);
-    let table = Table { rows: w.rows, width: w.cols, most, tokens: params.rows };
+    let table = Table { rows: w.rows, width: w.cols, elements: trained.second(), most, tokens: params.rows };
     (first && !shared && most.saturating_mul(2) < w.rows).then_some(table)
 }
 

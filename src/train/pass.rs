@@ -153,7 +153,7 @@ impl Trainer {
             true => Params::of(&model.store),
             false => Params::with(&model.store, Values::with_lengths(trained, values, lengths)?),
         };
-        let grads = floats(grads, trained.len() - layout.skipped(trained));
+        let grads = floats(grads, layout.flat(trained));
         let mut grads = Grads::with_rows(trained, grads, sparse.as_mut())?;
         let sizes = |rows, longest| PassSizes { rows, longest, keep: params.keep, eight: params.eight, trained };
         let longest = examples.lens.iter().max().map_or(0, |&len| len as usize);

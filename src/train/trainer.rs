@@ -298,12 +298,12 @@ impl Trainer {
 
     /// The gradients, likewise; where those of the first parameter are kept by rows, from the second on.
     pub fn grads(&self) -> &[f32] {
-        &bytemuck::cast_slice(self.grads.bytes())[..self.trained.len() - self.layout.skipped(&self.trained)]
+        &bytemuck::cast_slice(self.grads.bytes())[..self.layout.flat(&self.trained)]
     }
 
     /// The same, to change.
     pub fn grads_mut(&mut self) -> &mut [f32] {
-        floats(&mut self.grads, self.trained.len() - self.layout.skipped(&self.trained))
+        floats(&mut self.grads, self.layout.flat(&self.trained))
     }
 
     /// Setting it stops the running call at its next operation with `Cancelled`; gradients are then of no use.
@@ -328,9 +328,8 @@ impl Trainer {
         let Trainer { model, layout, trained, optimizer, values, grads, rows, work, scratch, cancel, .. } = self;
         let scratch = Shards::new(scratch.bytes_mut());
         let exec = exec(model, &scratch, layout.scratch, cancel);
-        let (values, skipped) = (floats(values, trained.len()), layout.skipped(trained));
-        let flat = floats(grads, trained.len() - skipped);
-        let grads = GradientsMut::with_rows(flat, rows.as_mut().map(|rows| (rows, skipped)));
+        let (values, flat) = (floats(values, trained.len()), floats(grads, layout.flat(trained)));
+        let grads = GradientsMut::with_rows(flat, rows.as_mut());
         work.with_frame(|frame| optimizer.step(&exec, frame, (values, grads), (rate, 1.0, clip)))
     }
 
@@ -342,7 +341,7 @@ impl Trainer {
         if let Some(rows) = rows {
             rows.clear();
         }
-        clip::zero_one(&exec, floats(grads, trained.len() - layout.skipped(trained)))
+        clip::zero_one(&exec, floats(grads, layout.flat(trained)))
     }
 }
 
